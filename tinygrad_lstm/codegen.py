@@ -1,0 +1,236 @@
+"""A region of a graph -> readable Python source, in two dialects: whole NumPy arrays, and one scalar loop for numba.
+
+The NumPy dialect is what small arrays run (no compiler is waited for), the loop what big arrays run; both are written
+from the same graph, whose rows carry both spellings.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from . import kernels
+from .graph import OPS, Node, Op, Trace, reachable
+from .autodiff import sweep
+
+VECTORMATH = ("exp", "expm1", "log", "log1p", "tanh", "sigmoid", "erf", "softplus")  # ours: accurate, and vectorised
+MATH = ("sqrt", "sin", "cos", "tan", "sinh", "cosh")
+NUMPY = ("floor",)  # math.floor would give an integer
+
+
+# ------------------------------------------------------------------------------------------------------- naming, writing
+class Names:
+    """A name for every node: its own if it has one, else one minted from its operation."""
+
+    def __init__(self, taken: Iterable[str] = ()):
+        self.taken = dict.fromkeys(taken)
+        self.of: dict[int, str] = {}
+
+    def __call__(self, node: Node) -> str:
+        name = self.of.get(node.serial)
+        if name is None:
+            base = node.name or (node.op.name if node.op else "v")
+            base = "".join(c if c.isalnum() or c == "_" else "_" for c in base)
+            base = base if not base[:1].isdigit() and base not in OPS and base not in ("real", "j") else base + "_"
+            name, k = base, 1
+            while name in self.taken:
+                k += 1
+                name = f"{base}{k}"
+            self.taken[name] = None
+            self.of[node.serial] = name
+        return name
+
+
+def number(value: Any, real: str = "real") -> str:
+    if isinstance(value, bool):
+        return repr(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"{real}({'nan' if math.isnan(value) else 'inf' if value > 0 else '-inf'})"
+    return f"{real}({float(value)!r})" if real else repr(value)
+
+
+class _Typed(ast.NodeTransformer):
+    """Literals of a row's code take the kernel's type: a bare 0.5 would widen float32 to float64."""
+
+    def visit_Constant(self, node: ast.Constant) -> Any:
+        if isinstance(node.value, int | float) and not isinstance(node.value, bool):
+            return ast.Call(ast.Name("real", ast.Load()), [ast.Constant(float(node.value))], [])
+        return node
+
+
+@lru_cache(maxsize=None)
+def typed_code(code: str, arity: int) -> str:
+    marks = [f"_{k}_" for k in range(arity)]
+    text = ast.unparse(_Typed().visit(ast.parse(code.format(*marks), mode="eval")))
+    for k, mark in enumerate(marks):
+        text = text.replace(mark, f"{{{k}}}")
+    return f"({text})" if any(c in text for c in " -") else text
+
+
+def scalar_lines(roots: Sequence[Node], known: Iterable[Node], names: Names) -> tuple[list[str], set[str]]:
+    """One statement a quantity, for one element; and the functions that the statements call."""
+    lines, used = [], set()
+    for node in reachable(roots, stop=known):
+        if node.op is None:
+            continue
+        args = [names(a) if isinstance(a, Node) else number(a) for a in node.args]
+        op = node.op
+        assert op.code is not None, f"{op.name} is not elementwise"
+        code = typed_code(op.code, len(args))
+        used |= {n.id for n in ast.walk(ast.parse(code.format(*args), mode="eval")) if isinstance(n, ast.Name)}
+        text = code.format(*args)
+        lines.append(f"{names(node)} = {text[1:-1] if text.startswith('(') and _one_group(text) else text}")
+    return lines, used
+
+
+def _one_group(text: str) -> bool:
+    depth = 0
+    for k, c in enumerate(text):
+        depth += (c == "(") - (c == ")")
+        if depth == 0 and k < len(text) - 1:
+            return False
+    return True
+
+
+def imports(used: set[str], dtype: np.dtype) -> list[str]:
+    lines = [f"from numpy import {dtype.name} as real"]
+    for module, group in (("math", MATH), ("numpy", NUMPY)):
+        wanted = [f for f in group if f in used]
+        if wanted:
+            lines.append(f"from {module} import {', '.join(wanted)}")
+    if {"nan", "inf"} & used:
+        lines.append("from math import inf, nan")
+    wanted = [f for f in VECTORMATH if f in used]
+    if wanted:
+        from .vectormath import fingerprint
+
+        lines.append(f"from tinygrad_lstm.vectormath import {', '.join(wanted)}  # {fingerprint}")
+    return lines
+
+
+# ---------------------------------------------------------------------------------------------------------- pointwise
+class Pointwise:
+    """Elementwise results of elementwise inputs: a NumPy function for small arrays, a fused loop for big ones."""
+
+    def __init__(self, name: str, inputs: Sequence[Node], outputs: Sequence[Node]):
+        self.name, self.outputs = name, list(outputs)
+        used = {n.serial for n in reachable(self.outputs, stop=inputs)} | {
+            a.serial for n in reachable(self.outputs, stop=inputs) for a in n.args if isinstance(a, Node)
+        }
+        self.reads = [k for k, n in enumerate(inputs) if n.serial in used or any(n is o for o in self.outputs)]
+        self.inputs = [inputs[k] for k in self.reads]
+        self.whole = self._numpy_function()
+        self._loops: dict[Any, Any] = {}
+
+    def _numpy_function(self) -> Callable[..., tuple]:
+        names = Names()
+        args = [names(n) for n in self.inputs]
+        scope: dict[str, Any] = {}
+        lines = []
+        for node in reachable(self.outputs, stop=self.inputs):
+            assert node.op is not None
+            scope[f"np_{node.op.name}"] = node.op.numpy
+            given = ", ".join(names(a) if isinstance(a, Node) else number(a, "") for a in node.args)
+            lines.append(f"    {names(node)} = np_{node.op.name}({given})")
+        lines.append(f"    return ({', '.join(names(o) for o in self.outputs)},)")
+        scope |= {"nan": math.nan, "inf": math.inf}
+        exec(compile("\n".join([f"def whole({', '.join(args)}):", *lines]), f"<{self.name}>", "exec"), scope)
+        return scope["whole"]
+
+    def source(self, dtype: Any = np.float32, scalars: Sequence[bool] | None = None) -> str:
+        """The fused loop: one statement a quantity, for one element j."""
+        scalars = scalars if scalars is not None else [False] * len(self.inputs)
+        names = Names()
+        args = [names(n) for n in self.inputs]
+        lines, used = scalar_lines(self.outputs, self.inputs, names)
+        outs = [f"out{k}" for k in range(len(self.outputs))]
+        load = [f"{a} = {a}_[j]" for a, s in zip(args, scalars, strict=True) if not s]
+        store = [f"{o}[j] = {names(n)}" for o, n in zip(outs, self.outputs, strict=True)]
+        signature = ", ".join([*(a if s else f"{a}_" for a, s in zip(args, scalars, strict=True)), *outs])
+        return "\n".join(
+            [*imports(used, np.dtype(dtype)), "", "", f"def {{function}}({signature}):", f"    for j in range({outs[0]}.shape[0]):"]
+            + ["        " + line for line in load + lines + store]
+        ) + "\n"
+
+    def __call__(self, *values: Any) -> tuple:
+        """values: ndarrays or numbers, one for each of the inputs given at construction."""
+        values = tuple([values[k] for k in self.reads])
+        size = 0
+        for v in values:
+            if isinstance(v, np.ndarray) and v.size > size:
+                size = v.size
+        if size < BIG:
+            return self.whole(*values)
+        dtypes = {v.dtype for v in values if isinstance(v, np.ndarray)}
+        dtype = dtypes.pop()
+        if dtypes or dtype not in _REAL:
+            return self.whole(*values)
+        shape = np.broadcast_shapes(*(v.shape for v in values if isinstance(v, np.ndarray)))
+        scalars = tuple(not isinstance(v, np.ndarray) or v.size == 1 for v in values)
+        flat = [
+            dtype.type(v if not isinstance(v, np.ndarray) else v.reshape(())[()]) if s else np.ascontiguousarray(np.broadcast_to(v, shape)).reshape(-1)
+            for v, s in zip(values, scalars, strict=True)
+        ]
+        key = (dtype, scalars)
+        loop = self._loops.get(key)
+        if loop is None:
+            loop = self._loops[key] = kernels.compile_source(self.source(dtype, scalars), self.name)
+        outs = [np.empty(shape, dtype) for _ in self.outputs]
+        ends = [o.reshape(-1) for o in outs]
+        arrays = [*flat, *ends]
+        whole = [*scalars, *(False for _ in outs)]
+
+        def job(lo: int, hi: int) -> None:
+            kernels.call(loop, *(a if s else a[lo:hi] for a, s in zip(arrays, whole, strict=True)))
+
+        kernels.run_slices(job, ends[0].size, at_least=PER_THREAD)
+        return tuple(outs)
+
+
+_REAL = (np.dtype(np.float32), np.dtype(np.float64))
+BIG = 1 << 15  # elements from which a fused loop pays; below, NumPy
+PER_THREAD = 1 << 15  # elements that make waking another thread worth while
+
+
+@lru_cache(maxsize=None)
+def forward(op: Op) -> Pointwise:
+    """The elementwise function of a row."""
+    trace = Trace()
+    if op.graph is not None:
+        inputs, output = op.graph
+        return Pointwise(op.name, inputs, [output])
+    leaves = [trace.leaf(n) for n in op.names]
+    return Pointwise(op.name, leaves, [trace.apply(op, tuple(leaves), {})])
+
+
+@lru_cache(maxsize=None)
+def backward(op: Op, pattern: tuple[Any, ...], wanted: tuple[bool, ...]) -> tuple[Pointwise | None, list[int]]:
+    """The derivative of a row as one elementwise function of (g, y, *args), and which arguments its results belong to.
+
+    pattern : per argument None, or the Python number that stands there (it is built into the rule).
+    """
+    if op.graph is not None:
+        args, y = op.graph
+        trace = y.trace
+    else:
+        trace = Trace()
+        args = [trace.leaf(n) if p is None else p for n, p in zip(op.names, pattern, strict=True)]
+        y = trace.apply(op, tuple(args), {})
+    g = trace.leaf("g")
+    if op.graph is not None:
+        found = sweep([y], [g])
+        terms = [found.get(a.serial) if w else None for a, w in zip(args, wanted, strict=True)]
+    else:
+        terms = op.pullback(g, y, wanted)
+    where = [k for k, t in enumerate(terms) if t is not None]
+    if not where:
+        return None, where
+    leaves = [a if isinstance(a, Node) else trace.leaf(f"unused{k}") for k, a in enumerate(args)]
+    return Pointwise(f"{op.name}_backward", [g, y, *leaves], [terms[k] for k in where]), where
+
+

@@ -1,0 +1,165 @@
+"""Where generated source becomes machine code: the source store, the JIT and the one pool of threads.
+
+The only room that imports numba, and only when the first kernel is wanted. A kernel's source is a real file in the
+user's cache directory, named by the hash of its text, so that tracebacks show its lines and numba's own cache keeps the
+machine code beside it across processes. Where that directory cannot be written there is no cache, and no error.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import linecache
+import os
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from .errors import ArgumentError, message
+
+# NaN and inf must propagate: neither nnan nor ninf is among the liberties the compiler gets.
+FLAGS = {"contract", "reassoc", "nsz", "arcp"}
+SLOW_COMPILE = 1.0  # seconds after which a first call says why it took so long
+
+
+@lru_cache(maxsize=1)
+def cache_folder() -> Path | None:
+    """The folder of sources and machine code, or None where none can be written. `TINYGRAD_LSTM_CACHE` overrides."""
+    from platformdirs import user_cache_path
+
+    chosen = os.environ.get("TINYGRAD_LSTM_CACHE")
+    folder = Path(chosen) if chosen else user_cache_path("tinygrad_lstm") / "kernels"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError:
+        return None
+
+
+def digest(source: str) -> str:
+    return hashlib.sha256(source.encode()).hexdigest()[:12]
+
+
+def _store(source: str, name: str, folder: Path | None) -> str:
+    """Write the source whole or not at all; its path, or a name under which tracebacks still find the lines."""
+    if folder is not None:
+        path = folder / f"{name}.py"
+        try:
+            if not (path.exists() and path.read_text() == source):
+                handle, partial = tempfile.mkstemp(dir=folder, suffix=".tmp")
+                with os.fdopen(handle, "w") as file:
+                    file.write(source)
+                os.replace(partial, path)
+            return str(path)
+        except OSError:
+            pass
+    filename = f"<{name}>"
+    linecache.cache[filename] = (len(source), None, source.splitlines(True), filename)
+    return filename
+
+
+_compiled: dict[str, Callable[..., Any]] = {}
+_lock = threading.RLock()
+
+
+def compile_source(source: str, name: str) -> Callable[..., Any]:
+    """The jitted function `name_HASH` of a source text that defines `{function}`; compiled at most once a process.
+
+    source : Python text in which `{function}` stands where the function's name belongs (numba's cache is keyed by it).
+    """
+    unique = f"{name}_{digest(source)}"
+    with _lock:
+        kernel = _compiled.get(unique)
+        if kernel is None:
+            text = source.replace("{function}", unique)
+            folder = cache_folder()
+            path = _store(text, unique, folder)
+            import numba
+
+            scope: dict[str, Any] = {"__name__": unique, "__file__": path}
+            exec(compile(text, path, "exec"), scope)
+            on_disk = not path.startswith("<")
+            kernel = _compiled[unique] = numba.njit(nogil=True, cache=on_disk, fastmath=FLAGS, error_model="numpy")(scope[unique])
+        return kernel
+
+
+def call(kernel: Any, *args: Any) -> Any:
+    """Call a kernel; one thread at a time while it has no machine code for these types, said aloud if that is slow."""
+    if kernel.signatures:
+        return kernel(*args)
+    with _lock:
+        start = time.perf_counter()
+        result = kernel(*args)
+        spent = time.perf_counter() - start
+    if spent > SLOW_COMPILE and sum(kernel.stats.cache_hits.values()) == 0:
+        print(f"tinygrad_lstm: compiled {kernel.__name__} in {spent:.1f} s; kept for next time", file=sys.stderr)
+    return result
+
+
+# ------------------------------------------------------------------------------------------------------------- threads
+def available_cores() -> int:
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:
+        return os.cpu_count() or 1
+
+
+_threads = available_cores()
+_pool: ThreadPoolExecutor | None = None
+
+
+def get_num_threads() -> int:
+    """How many threads a kernel may use; by default the cores this process may run on."""
+    return _threads
+
+
+def set_num_threads(n: int) -> None:
+    """Let kernels use n threads, this one included. Results do not depend on it, to the bit.
+
+    Raises ArgumentError if n is no integer or is below 1.
+    """
+    global _threads, _pool
+    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+        raise ArgumentError(message("set_num_threads", "n must be an integer of at least 1", {"n": n}))
+    with _lock:
+        if n != _threads and _pool is not None:
+            _pool.shutdown(wait=True)
+            _pool = None
+        _threads = n
+
+
+def run_slices(job: Callable[[int, int], Any], n: int, at_least: int = 1) -> None:
+    """job(lo, hi) over [0, n), a slice a thread, none smaller than `at_least`; this thread takes the first."""
+    global _pool
+    parts = max(1, min(_threads, n // max(1, at_least)))
+    if parts == 1:
+        job(0, n)
+        return
+    with _lock:
+        if _pool is None:
+            _pool = ThreadPoolExecutor(_threads - 1, thread_name_prefix="tinygrad_lstm")
+        pool = _pool
+    cuts = [n * k // parts for k in range(parts + 1)]
+    others = [pool.submit(job, lo, hi) for lo, hi in zip(cuts[1:], cuts[2:], strict=False)]
+    try:
+        job(cuts[0], cuts[1])
+    finally:
+        for other in others:
+            other.result()
+
+
+def _forget_pool() -> None:
+    """A forked child has none of its parent's threads."""
+    global _pool, _lock
+    _pool, _lock = None, threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_pool)
+

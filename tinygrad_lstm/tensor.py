@@ -1,0 +1,440 @@
+"""The eager value: an array, and, if a gradient will be wanted, how it was computed."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from . import codegen, ops
+from .autodiff import sweep
+from .errors import ArgumentError, GradientError, ShapeError, describe, message
+from .graph import NUMBERS, Node, Op, Value, next_serial, reachable
+
+ArrayLike = Any  # Tensor, ndarray, number or nested list of numbers
+FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+class _Mode(threading.local):
+    """Whether operations remember what they were computed from; each thread has its own."""
+
+    recording = True
+
+
+mode = _Mode()
+
+
+class no_grad:
+    """Compute without remembering how: no gradient, less memory. A context (`with tl.no_grad():`) or a decorator.
+
+    Examples
+    --------
+    >>> w = tl.tensor([1.0], requires_grad=True)
+    >>> with tl.no_grad():
+    ...     y = w * 2
+    >>> y.requires_grad
+    False
+    """
+
+    _recording = False
+
+    def __enter__(self) -> None:
+        self._before = mode.recording
+        mode.recording = self._recording
+
+    def __exit__(self, *_: Any) -> None:
+        mode.recording = self._before
+
+    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        from functools import wraps
+
+        @wraps(function)
+        def inside(*args: Any, **kwargs: Any) -> Any:
+            with type(self)():
+                return function(*args, **kwargs)
+
+        return inside
+
+
+class enable_grad(no_grad):
+    """Remember how values are computed, also inside `no_grad`."""
+
+    _recording = True
+
+
+def _set(tensor: Tensor, data: Any, op: Op | None, args: tuple, attr: dict, requires_grad: bool) -> Tensor:
+    tensor.data = data
+    tensor.op = op
+    tensor.args = args
+    tensor.attr = attr
+    tensor.requires_grad = requires_grad
+    tensor.serial = next_serial()
+    tensor.grad = None
+    tensor.name = None
+    return tensor
+
+
+_NO_ATTR: dict[str, Any] = {}
+_quiet = np.errstate
+
+
+class Tensor(Value):
+    """An array with its history. Made by `tl.tensor`, by the creation functions and by every operation.
+
+    Attributes
+    ----------
+    shape, ndim, size, dtype : as of a NumPy array. T : the transpose.
+    requires_grad : whether gradients flow to or through this tensor.
+    grad : after `backward`, for a leaf made with `requires_grad=True`: a Tensor of the same shape and dtype; else None.
+    name : what drawings and errors call it; free to set.
+
+    A Tensor's value never changes: `x += y` rebinds the name x, and `x[0] = y` is refused.
+    """
+
+    __slots__ = ("__weakref__", "args", "attr", "data", "grad", "name", "op", "requires_grad", "serial")
+    __array_priority__ = 1000
+
+    data: np.ndarray
+    grad: Tensor | None
+
+    def __init__(self, data: ArrayLike, requires_grad: bool = False, dtype: Any = None, name: str | None = None):
+        _set(self, _to_array(data, dtype), None, (), _NO_ATTR, bool(requires_grad))
+        if requires_grad and self.data.dtype.kind != "f":
+            raise GradientError(
+                message("tensor", f"only floats have gradients, this is {self.data.dtype}", remedy="pass dtype=np.float32 or np.float64")
+            )
+        self.name = name
+
+    # ------------------------------------------------------------------------------------------- the interpreter
+    def apply(self, op: str | Op, *args: Any, **attr: Any) -> Any:
+        return evaluate(op, *args, **attr)
+
+    def pullback(self, g: Any, wanted: Sequence[bool]) -> list[Any]:
+        """Elementwise rows: the derived NumPy function or fused kernel, unless the gradient will itself be differentiated."""
+        op = self.op
+        assert op is not None
+        if mode.recording or not op.elementwise:
+            return op.pullback(g, self, wanted)
+        pattern = tuple([None if type(a) is Tensor else a for a in self.args])
+        kernel, places = codegen.backward(op, pattern, tuple(wanted))
+        out: list[Any] = [None] * len(wanted)
+        if kernel is not None:
+            terms = kernel(g.data, self.data, *[a.data if type(a) is Tensor else a for a in self.args])
+            for k, term in zip(places, terms, strict=True):
+                out[k] = _wrap(term)
+        return out
+
+    def backward(self, gradient: ArrayLike = None, create_graph: bool = False, retain_grads: bool = False) -> None:
+        """Add the derivative of this value to `.grad` of every leaf it was computed from.
+
+        grad(x) += sum over paths of products of the rows' derivatives (reverse mode).
+
+        Parameters
+        ----------
+        gradient : the cotangent of this value, of its shape; may be left out for a value of one element (then 1.0).
+        create_graph : make gradients that can be differentiated again.
+        retain_grads : keep `.grad` of the values in between as well (for drawings).
+
+        Raises
+        ------
+        GradientError : nothing here requires a gradient; a non-scalar without `gradient`; a leaf changed in between.
+
+        Examples
+        --------
+        >>> x = tl.tensor([1.0, 2.0], requires_grad=True)
+        >>> (x * x).sum().backward()
+        >>> x.grad
+        tensor([2., 4.])
+        """
+        seed = _seed("backward", self, gradient)
+        values = _leaves(self) if not retain_grads else _history(self)
+        with enable_grad() if create_graph else no_grad(), _quiet(all="ignore"):
+            found = sweep([self], [seed], keep=retain_grads)
+            for value in values:
+                g = found.get(value.serial)
+                if isinstance(g, Tensor):
+                    value.grad = g if value.grad is None else value.grad + g
+
+    # --------------------------------------------------------------------------------------------------- looking
+    @property
+    def shape(self) -> tuple[int, ...]:  # type: ignore[override]
+        return self.data.shape
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self.data.dtype
+
+    @property
+    def ndim(self) -> int:
+        return self.data.ndim
+
+    @property
+    def size(self) -> int:
+        return self.data.size
+
+    @property
+    def T(self) -> Tensor:
+        return self.apply("transpose", self, axes=tuple(range(self.data.ndim))[::-1])
+
+    def numpy(self) -> np.ndarray:
+        """The value as a NumPy array: read-only, for a Tensor's value never changes. `np.array(x)` makes a copy to write to."""
+        view = self.data.view()
+        view.flags.writeable = False
+        return view
+
+    def item(self) -> Any:
+        """The value of a one-element tensor as a Python number."""
+        if self.data.size != 1:
+            raise ShapeError(message("item", "takes a tensor of one element", {"x": self}, "index it first, or use x.numpy()"))
+        return self.data.item()
+
+    def tolist(self) -> Any:
+        """The value as nested lists of Python numbers."""
+        return self.data.tolist()
+
+    def detach(self) -> Tensor:
+        """The same value without its history: no gradient flows through it."""
+        return _wrap(self.data)
+
+
+
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        if copy:
+            return np.array(self.data, dtype=dtype)
+        return self.numpy() if dtype is None or dtype == self.data.dtype else self.data.astype(dtype)
+
+    def __len__(self) -> int:
+        if self.data.ndim == 0:
+            raise ArgumentError(message("len", "a tensor without axes has no length", {"x": self}))
+        return len(self.data)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (self[k] for k in range(len(self)))
+
+    def __bool__(self) -> bool:
+        if self.data.size != 1:
+            raise ShapeError(message("bool", "the truth of several elements is ambiguous", {"x": self}, "use .numpy().any() or .numpy().all()"))
+        return bool(self.data)
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __index__(self) -> int:
+        if self.data.dtype.kind not in "iu":
+            raise ArgumentError(message("index", "only integers index", {"x": self}))
+        return int(self.item())
+
+    def __contains__(self, value: Any) -> bool:
+        return bool((self.data == (value.data if isinstance(value, Tensor) else value)).any())
+
+    def __repr__(self) -> str:
+        text = np.array2string(self.data, separator=", ", prefix="tensor(", threshold=1000)
+        facts = "" if self.data.dtype == np.float32 or self.data.dtype.kind == "b" else f", dtype={self.data.dtype}"
+        facts += f", shape={self.shape}" if self.data.size > 1000 or self.data.size == 0 else ""
+        facts += ", requires_grad=True" if self.requires_grad and self.op is None else ""
+        facts += f", op={self.op.name}" if self.op is not None else ""
+        return f"tensor({text}{facts})"
+
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if spec else str(self)
+
+    def __reduce__(self) -> Any:
+        if self.op is not None:
+            raise ArgumentError(message("pickle", "a tensor with a history cannot be copied or pickled", {"x": self}, "use x.detach()"))
+        return _restore, (self.data, self.requires_grad, self.name)
+
+    # --------------------------------------------------------------------------------------------- NumPy's protocols
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        op = _UFUNCS.get(ufunc)
+        if op is None or method != "__call__" or kwargs:
+            asked = ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}"
+            detail = f" with {', '.join(kwargs)}=" if kwargs and op is not None and method == "__call__" else ""
+            raise ArgumentError(
+                message(f"np.{asked}", f"has no gradient rule here{detail}", remedy="use its namesake in tl, or x.numpy() for a constant")
+            )
+        return evaluate(op, *inputs)
+
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        ours = NUMPY_FUNCTIONS.get(function)
+        if ours is None:
+            raise ArgumentError(message(f"np.{function.__name__}", "has no gradient rule here", remedy="use x.numpy() for a constant"))
+        return ours(*args, **kwargs)
+
+    # ------------------------------------------------------------------------------------------------------- indexing
+    def __getitem__(self, index: Any) -> Tensor:
+        return evaluate("getitem", self, index=_plain_index(index))
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        raise ArgumentError(
+            message("x[...] = y", "a tensor's value never changes", {"x": self}, "build the new value: tl.where(mask, y, x), tl.concatenate, tl.stack")
+        )
+
+    def __matmul__(self, other: Any) -> Any:
+        return NUMPY_FUNCTIONS[np.matmul](self, other)
+
+    def __rmatmul__(self, other: Any) -> Any:
+        return NUMPY_FUNCTIONS[np.matmul](other, self)
+
+
+NUMPY_FUNCTIONS: dict[Any, Callable[..., Any]] = {}  # filled by the room `functions`
+
+
+def _wrap(data: Any) -> Tensor:
+    if type(data) is not np.ndarray:
+        data = np.asarray(data)
+    return _set(Tensor.__new__(Tensor), data, None, (), _NO_ATTR, False)
+
+
+def _restore(data: np.ndarray, requires_grad: bool, name: str | None) -> Tensor:
+    return Tensor(data, requires_grad, name=name)
+
+
+def _plain_index(index: Any) -> Any:
+    if isinstance(index, tuple):
+        return tuple(map(_plain_index, index))
+    if isinstance(index, Tensor):
+        return index.data
+    if isinstance(index, list):
+        return np.asarray([_plain_index(i) for i in index], dtype=None if index else np.intp)
+    return index
+
+
+def _to_array(data: Any, dtype: Any = None) -> np.ndarray:
+    """A fresh array: NumPy's dtype is kept, Python numbers become float32."""
+    if isinstance(data, Node):
+        raise ArgumentError(message("tensor", "a traced value has no array", {"data": data}))
+    if isinstance(data, Tensor):
+        data = data.data
+    try:
+        array = np.array(data, dtype=dtype)
+    except (ValueError, TypeError) as error:
+        raise ShapeError(
+            message("tensor", f"this is no rectangular array of numbers ({error})", {"data": data}, "give every row the same length, or pad")
+        ) from None
+    if array.dtype.kind not in "fiub":
+        raise ArgumentError(message("tensor", f"holds numbers and booleans, not {array.dtype}", {"data": data}))
+    if dtype is None and not isinstance(data, np.ndarray | np.generic) and array.dtype.kind in "fiu" and not _holds_numpy(data):
+        array = array.astype(np.float32)
+    return array
+
+
+def _holds_numpy(data: Any) -> bool:
+    while isinstance(data, list | tuple) and data:
+        data = data[0]
+    return hasattr(data, "dtype")
+
+
+def evaluate(op: str | Op, *args: Any, **attr: Any) -> Any:
+    """Compute a row now. Links to the arguments are kept only if one of them requires a gradient."""
+    if type(op) is str:
+        op = ops.OPS[op]
+    values = []
+    tracked = False
+    wrap = False
+    for a in args:
+        if type(a) is Tensor:
+            values.append(a.data)
+            tracked = tracked or a.requires_grad
+        elif type(a) in NUMBERS:
+            values.append(a)
+        elif isinstance(a, Node):
+            return a.apply(op, *args, **attr)
+        else:
+            wrap = True
+            break
+    if wrap:
+        return evaluate(op, *[a if isinstance(a, Tensor | Node) or type(a) in NUMBERS else _argument(op, args, a) for a in args], **attr)  # type: ignore[union-attr]
+    try:
+        with _quiet(all="ignore"):
+            if op.jit and type(values[0]) is np.ndarray and values[0].size >= codegen.BIG or op.graph is not None:  # type: ignore[union-attr]
+                data = codegen.forward(op)(*values)[0]
+            else:
+                data = op.numpy(*values, **attr)  # type: ignore[union-attr]
+    except (ValueError, TypeError, IndexError) as error:
+        raise explain(op, args, attr, error) from None
+    if type(data) is not np.ndarray and type(data) is not tuple:
+        data = np.asarray(data, dtype=np.float32 if type(data) is float else None)
+    out = Tensor.__new__(Tensor)
+    if tracked and mode.recording and op.vjp is not None and (data.dtype.kind == "f" if type(data) is np.ndarray else True):  # type: ignore[union-attr]
+        return _set(out, data, op, args, attr, True)
+    return _set(out, data, None, (), _NO_ATTR, False)
+
+
+Value.eager = staticmethod(evaluate)
+
+
+def _argument(op: Any, args: Sequence[Any], a: Any) -> Tensor:
+    try:
+        return _wrap(_to_array(a))
+    except (ArgumentError, ShapeError):
+        names = op.names or tuple("abcdefgh")
+        raise ArgumentError(
+            message(op.name, f"takes tensors, arrays and numbers, not {type(a).__name__}", dict(zip(names, args, strict=False)))
+        ) from None
+
+
+def explain(op: Any, args: Sequence[Any], attr: dict[str, Any], error: Exception) -> Exception:
+    """NumPy's complaint in the user's terms."""
+    given: dict[str, Any] = dict(zip(op.names or tuple("abcdefgh"), args, strict=False))
+    shown = {k: v for k, v in attr.items() if k not in ("keepdims",)}
+    shapes = [a.shape for a in args if isinstance(a, Tensor)]
+    facts = "".join(f", {k}={v!r}"[:80] for k, v in shown.items())
+    if op.name in ("matmul", "linear"):
+        return ShapeError(message("matmul", f"the last axis of a and the second last of b must agree: {' @ '.join(map(str, shapes))}", given))
+    if op.elementwise and len(shapes) > 1:
+        return ShapeError(
+            message(op.name, f"shapes {' and '.join(map(str, shapes))} do not broadcast", given, "axes must be equal or 1, counted from the last")
+        )
+    if isinstance(error, IndexError):
+        return type("IndexError", (ShapeError, IndexError), {})(message(op.name, f"{error}{facts}", given))
+    kind = ArgumentError if isinstance(error, TypeError) else ShapeError
+    return kind(message(op.name, f"{error}{facts}", given))
+
+
+def _seed(call: str, y: Tensor, gradient: Any) -> Tensor:
+    if not y.requires_grad:
+        raise GradientError(
+            message(
+                call, "nothing this value was computed from requires a gradient", {"y": y}, "make a leaf with requires_grad=True; and not under no_grad()"
+            )
+        )
+    if gradient is None:
+        if y.size != 1:
+            raise GradientError(
+                message(call, "a value of several elements needs a cotangent", {"y": y}, f"y.sum().{call}(), or y.{call}(g) with g of shape {y.shape}")
+            )
+        return _wrap(np.ones_like(y.data))
+    g = gradient if isinstance(gradient, Tensor) else _wrap(_to_array(gradient))
+    if g.shape != y.shape:
+        raise ShapeError(message(call, "the cotangent must have the shape of the value", {"y": y, "gradient": g}))
+    return g if g.dtype == y.dtype else g.apply("astype", g, dtype=y.dtype)
+
+
+def _history(root: Tensor) -> list[Tensor]:
+    return reachable([root], follow=lambda v: v.requires_grad)
+
+
+def _leaves(root: Tensor) -> list[Tensor]:
+    return [v for v in _history(root) if v.op is None]
+
+
+def replace_value(leaf: Tensor, data: np.ndarray) -> None:
+    """Give a leaf new numbers (optimisers, load_state_dict). Its serial moves on, so that a graph made of the old numbers
+    is refused by the sweep instead of giving a gradient of others."""
+    assert leaf.op is None and data.shape == leaf.data.shape and data.dtype == leaf.data.dtype, describe(leaf)
+    leaf.data = data
+    leaf.serial = next_serial()
+
+
+_UFUNCS: dict[np.ufunc, Op] = {
+    **{op.numpy: op for op in ops.OPS.values() if isinstance(op.numpy, np.ufunc) and op.elementwise},
+    np.reciprocal: ops.OPS["reciprocal"],
+    np.fabs: ops.OPS["abs"],
+    np.float_power: ops.OPS["pow"],
+}
