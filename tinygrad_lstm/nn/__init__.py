@@ -1,0 +1,23 @@
+"""Neural-network modules: what torch calls them, with NumPy arrays in their state dicts."""
+
+from . import functional
+from .layers import (
+    ELU,
+    GELU,
+    Dropout,
+    Embedding,
+    LayerNorm,
+    LeakyReLU,
+    Linear,
+    LogSoftmax,
+    ReLU,
+    Sequential,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Softplus,
+    Tanh,
+)
+from .module import Module
+
+__all__ = [name for name in dir() if not name.startswith("_") and name not in ("layers", "module")]
