@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from functools import cache
+from pathlib import Path
 
 import mpmath
 import numpy as np
@@ -19,16 +20,16 @@ FLAGS = {"contract", "reassoc", "nsz", "arcp"}      # what kernels are compiled 
 # fmt: off
 # name: (error bounds in ulp for float32 and float64, reference in mpmath, reference for float32 in NumPy's float64)
 FUNCTIONS = {
-    "exp":      ((1.0, 1.0), mpmath.exp,                               np.exp),
-    "expm1":    ((1.0, 2.0), mpmath.expm1,                             np.expm1),
-    "log":      ((0.8, 0.8), mpmath.log,                               np.log),
-    "log1p":    ((0.7, 1.3), mpmath.log1p,                             np.log1p),
-    "sinh":     ((1.6, 2.1), mpmath.sinh,                              np.sinh),
-    "cosh":     ((1.5, 1.4), mpmath.cosh,                              np.cosh),
-    "tanh":     ((1.6, 2.0), mpmath.tanh,                              np.tanh),
-    "sigmoid":  ((2.4, 2.3), lambda x: 1 / (1 + mpmath.exp(-x)),       lambda x: 1 / (1 + np.exp(-x))),
-    "softplus": ((1.6, 1.7), lambda x: mpmath.log1p(mpmath.exp(x)),    lambda x: np.logaddexp(0, x)),
-    "erf":      ((0.7, 1.5), mpmath.erf,                               np.vectorize(math.erf, otypes=[float])),
+    "exp":      ((1.1, 1.1), mpmath.exp,                               np.exp),
+    "expm1":    ((1.8, 2.1), mpmath.expm1,                             np.expm1),
+    "log":      ((0.9, 0.9), mpmath.log,                               np.log),
+    "log1p":    ((1.5, 1.5), mpmath.log1p,                             np.log1p),
+    "sinh":     ((2.3, 2.5), mpmath.sinh,                              np.sinh),
+    "cosh":     ((1.6, 1.6), mpmath.cosh,                              np.cosh),
+    "tanh":     ((2.6, 2.6), mpmath.tanh,                              np.tanh),
+    "sigmoid":  ((2.5, 2.3), lambda x: 1 / (1 + mpmath.exp(-x)),       lambda x: 1 / (1 + np.exp(-x))),
+    "softplus": ((1.7, 1.8), lambda x: mpmath.log1p(mpmath.exp(x)),    lambda x: np.logaddexp(0, x)),
+    "erf":      ((1.6, 1.6), mpmath.erf,                               np.vectorize(math.erf, otypes=[float])),
 }
 #                 -inf      -1        -0.0            0.0           inf      nan     (None: has no special rule to test)
 LIMITS = {
@@ -67,11 +68,11 @@ def apply(name, a):
 
 
 def samples(name, count=600):
-    """Arguments of every size: denormals, around 0 and 1 and -1, where a formula changes, and up to where results overflow."""
+    """Arguments of every size: denormals, around 0, 1 and -1, where a formula changes, where results overflow."""
     rng = np.random.default_rng(0)
     tiny = rng.choice([-1, 1], count) * 10.0 ** rng.uniform(-323, -3, count)
     near = rng.choice([-1.0, 0.0, 1.0], count) * (1 + rng.choice([-1, 1], count) * 10.0 ** rng.uniform(-16, -1, count))
-    steps = (np.arange(1, count) * math.log(2) / 2 * (1 + rng.choice([-1e-15, 0, 1e-15], count - 1)))[: count // 2]
+    steps = np.arange(1, count // 2) * math.log(2) / 2 * (1 + rng.choice([-1e-15, 0, 1e-15], count // 2 - 1))
     wide = rng.uniform(-750, 750, count)
     named = [1e-9, -1e-9, 19.06, 22.0, 5.9, -700.0, -745.0, 700.0, 709.7, 710.4, 2.0**-1074, 2.0**-1022, 1.7e308]
     x = np.concatenate([tiny, near, steps, -steps, wide, wide / 50, rng.standard_normal(count), named])
@@ -99,7 +100,7 @@ def test_float32_accuracy(name):
 
 @names
 def test_float64_accuracy(name):
-    """Against mpmath. 2.4 ulp are at most 5.4e-16 of a normal result."""
+    """Against mpmath. Three ulp are at most 6.7e-16 of a normal result."""
     bound, reference = FUNCTIONS[name][0][1], FUNCTIONS[name][1]
     x = samples(name)
     worst = 0.0
@@ -191,6 +192,7 @@ def test_accuracy_without_fma():
     run = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__, "-k", "accuracy and float"],
         env={**os.environ, "NUMBA_CPU_NAME": "generic"},
+        cwd=Path(__file__).parents[1],
         capture_output=True,
         text=True,
     )

@@ -5,16 +5,20 @@
 One source serves both precisions, and a float32 stays a float32. There are no branches (only selections), no tables in
 memory and no calls, which is what the vectoriser asks for. Three rules keep the values right wherever they are inlined:
 
-- Fast-math flags belong to single instructions. Ours carry none, also inside a kernel that is compiled with `reassoc` and
+- Fast-math flags belong to single instructions. Ours carry none, also inside a kernel compiled with `reassoc` and
   `contract`: a constant in two parts stays in two parts, and a value has the same bits in the vector body and in the
   remainder of a loop, at every vector width.
-- A product and a sum are rounded once where `fma` says so and nowhere else. On a processor without that instruction `fma`
-  is a product and a sum, and the bounds below hold all the same.
+- A product and a sum are rounded once where `fma` says so and nowhere else. On a processor without that instruction it
+  is a product and a sum, and the bounds hold all the same.
 - A clamp is written `top if x > top else x`, which hands a NaN on; `x if x < top else top` would swallow it.
 
-The error bounds are the largest found, in units in the last place of the true value, denormal results included: float32
-over all 2**32 arguments, float64 over millions. Coefficients are minimax polynomials (Remez exchange in 60 digits).
+"Within 1.1 / 1.2 ulp" gives the largest errors found, in units in the last place of the true value, denormal results
+included: for float32 over all 2**32 arguments, for float64 over 600,000 compared with 50 digits. Coefficients are those
+of minimax polynomials (Remez exchange in 60 digits), rounded to nearest.
 """
+# The first argument of an intrinsic is Numba's to pass, which mypy cannot know:
+# mypy: disable-error-code="call-arg, var-annotated"
+
 from hashlib import sha256
 from math import inf, nan
 from pathlib import Path
@@ -25,7 +29,7 @@ from numba import njit, types
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
-__all__ = ["exp", "expm1", "log", "log1p", "sinh", "cosh", "tanh", "sigmoid", "softplus", "erf", "fma", "fingerprint"]
+__all__ = ["cosh", "erf", "exp", "expm1", "fingerprint", "fma", "log", "log1p", "sigmoid", "sinh", "softplus", "tanh"]
 
 fingerprint = sha256(Path(__file__).read_bytes()).hexdigest()[:16]
 """Changes with this file: a cached kernel that mentions it is compiled anew, for Numba does not look into imports."""
@@ -58,7 +62,7 @@ FORMATS = {
 
 
 def lower(emit, *operands):
-    """What an intrinsic answers: `emit(builder, format, *values)` writes the instructions. Operands and result share a type."""
+    """What an intrinsic answers if all its types are one; `emit(builder, format, *values)` writes the instructions."""
     kind = operands[0]
     if kind not in FORMATS or any(other != kind for other in operands):
         return None                                     # "no such function": a typing error at the caller's line
@@ -87,7 +91,7 @@ def copysign(typing, size, sign):
 
 
 def evaluate(b, form, coefficients, x):
-    """A polynomial, constant term first. A long one is split into even and odd powers: two short chains of steps for a long one."""
+    """A polynomial, constant term first. A long one is split into even and odd powers, for shorter chains of steps."""
     if len(coefficients) > 5:
         square = b.fmul(x, x)
         even, odd = (evaluate(b, form, coefficients[i::2], square) for i in (0, 1))
@@ -100,7 +104,7 @@ def evaluate(b, form, coefficients, x):
 
 def polynomial(single, double):
     """An intrinsic p(x) with the coefficients of x's precision; of degree 0, a typed constant."""
-    coefficients = dict(zip(FORMATS.values(), (single, double)))
+    coefficients = dict(zip(FORMATS.values(), (single, double), strict=True))
 
     @intrinsic
     def p(typing, x):
@@ -191,7 +195,7 @@ def four_over_power(typing, x):
 
 # ---------------------------------------------------------------------------------------------------------- constants
 
-# ln 2 in two parts (fdlibm's e_exp.c, FreeBSD's e_expf.c): the first ends in zero bits, so that its product with n is exact.
+# ln 2 in two parts (fdlibm's e_exp.c, FreeBSD's e_expf.c); the first ends in zeros, so its product with n is exact.
 LN2_HIGH = constant(6.9314575195e-01, 6.93147180369123816490e-01)
 LN2_LOW = constant(1.4286067653e-06, 1.90821492927058770002e-10)
 LOG2E = constant(1.4426950408889634, 1.4426950408889634)
@@ -275,7 +279,7 @@ def bounded_exp(x):
 
 @elementary
 def exp(x):
-    """e**x."""
+    """e**x, within 1.1 / 1.1 ulp."""
     x = EXP_LOW(x) if x < EXP_LOW(x) else x
     x = EXP_HIGH(x) if x > EXP_HIGH(x) else x
     return bounded_exp(x)
@@ -290,7 +294,7 @@ def decay(x):
 
 @elementary
 def expm1(x):
-    """e**x - 1, without the loss of digits near 0."""
+    """e**x - 1, within 1.8 / 2.0 ulp, near 0 too."""
     bounded = EXPM1_LOW(x) if x < EXPM1_LOW(x) else x
     bounded = EXP_HIGH(x) if x > EXP_HIGH(x) else bounded
     y = type(x)(4) * quarter_expm1(bounded)
@@ -299,7 +303,7 @@ def expm1(x):
 
 @elementary
 def sinh(x):
-    """(e**x - e**-x) / 2 = (w + w / (w + 1)) / 2 with w = e**x - 1."""
+    """(e**x - e**-x) / 2 = (w + w / (w + 1)) / 2 with w = e**|x| - 1 and the sign of x, within 2.3 / 2.4 ulp."""
     real = type(x)
     size = abs(x)
     v = quarter_expm1(SINH_HIGH(x) if size > SINH_HIGH(x) else size)
@@ -309,7 +313,7 @@ def sinh(x):
 
 @elementary
 def cosh(x):
-    """(e**x + e**-x) / 2."""
+    """(e**x + e**-x) / 2, within 1.6 / 1.5 ulp."""
     real = type(x)
     size = abs(x)
     v = quarter_expm1(SINH_HIGH(x) if size > SINH_HIGH(x) else size) + real(0.25)
@@ -318,7 +322,7 @@ def cosh(x):
 
 @elementary
 def tanh(x):
-    """(e**2x - 1) / (e**2x + 1) = w / (w + 1) with w = (e**2|x| - 1) / 2, and the sign of x."""
+    """(e**2x - 1) / (e**2x + 1) = w / (w + 1) with w = (e**2|x| - 1) / 2 and the sign of x, within 2.6 / 2.5 ulp."""
     real = type(x)
     size = abs(x)
     size = TANH_HIGH(x) if size > TANH_HIGH(x) else size
@@ -330,7 +334,7 @@ def tanh(x):
 
 @elementary
 def sigmoid(x):
-    """1 / (1 + e**-x); for x < 0, z / (1 + z) with z = e**x keeps every digit of the tail."""
+    """1 / (1 + e**-x), within 2.5 / 2.2 ulp; for x < 0 as z / (1 + z) with z = e**x, so the tail keeps its digits."""
     real = type(x)
     z = decay(x)
     return (real(1) if x >= real(0) else z) / (real(1) + z)
@@ -341,7 +345,7 @@ def sigmoid(x):
 
 @elementary
 def log_of_parts(f, k):
-    """ln(2**k * (1 + f)), by the scheme of fdlibm's e_log.c: ln(1 + f) = 2 artanh(s), with the rounding of s out of harm's way."""
+    """ln(2**k * (1 + f)) with ln(1 + f) = 2 artanh(s), summed as in fdlibm's e_log.c: rounding s does no harm."""
     real = type(f)
     s = f / (real(2) + f)
     z = s * s
@@ -352,7 +356,7 @@ def log_of_parts(f, k):
 
 @elementary
 def log(x):
-    """ln(x); -inf at 0, NaN below."""
+    """ln(x), within 0.9 / 0.8 ulp; -inf at 0, NaN below."""
     real = type(x)
     denormal = x < SMALLEST_NORMAL(x)
     lifted = x * LIFT(x) if denormal else x
@@ -366,7 +370,7 @@ def log(x):
 
 @elementary
 def log1p(x):
-    """ln(1 + x), without the loss of digits near 0; -inf at -1, NaN below."""
+    """ln(1 + x), within 1.5 / 1.4 ulp, near 0 too; -inf at -1, NaN below."""
     real = type(x)
     u = x + real(1)
     # What 1 + x lost in rounding comes back: f = 2**-k * x + (2**-k - 1), where only the last sum is rounded.
@@ -380,7 +384,7 @@ def log1p(x):
 
 @elementary
 def softplus(x):
-    """ln(1 + e**x) = max(x, 0) + ln(1 + e**-|x|)."""
+    """ln(1 + e**x) = max(x, 0) + ln(1 + e**-|x|), within 1.7 / 1.7 ulp."""
     real = type(x)
     return (x if x > real(0) else real(0)) + log1p(decay(x))
 
@@ -390,7 +394,7 @@ def softplus(x):
 
 @elementary
 def erf(x):
-    """2 / sqrt(pi) * integral of e**-t^2 from 0 to x: a polynomial to 1, then 1 - e**p(|x|)."""
+    """2 / sqrt(pi) * integral of e**-t**2 from 0 to x, within 1.6 / 1.6 ulp: a polynomial to 1, then 1 - e**p(|x|)."""
     real = type(x)
     size = abs(x)
     bounded = ERF_HIGH(x) if size > ERF_HIGH(x) else size

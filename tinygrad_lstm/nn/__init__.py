@@ -19,5 +19,6 @@ from .layers import (
     Tanh,
 )
 from .module import Module
+from .recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, Recurrent, RNNCell
 
-__all__ = [name for name in dir() if not name.startswith("_") and name not in ("layers", "module")]
+__all__ = [name for name in dir() if not name.startswith("_") and name not in ("layers", "module", "recurrent")]

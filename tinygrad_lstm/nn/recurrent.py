@@ -1,0 +1,516 @@
+"""Recurrent layers: a declared cell over time, stacked and in both directions; and torch's RNN, LSTM and GRU by name.
+
+`Recurrent` takes any cell. The drop-in classes are the cells of `tinygrad_lstm.cells` with torch's parameters, which a
+few lines turn into the cell's families; nothing here knows an equation.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import cells
+from ..cell import Cell, check_sizes
+from ..errors import ArgumentError, ShapeError, message
+from ..functions import astype, concatenate, expand_dims, generator, stack, swapaxes, zeros
+from ..scan import scan
+from ..tensor import FLOATS, ArrayLike, Tensor, no_grad
+from .functional import dropout
+from .module import Module
+
+
+def _float_dtype(name: str, dtype: Any) -> np.dtype:
+    if np.dtype(dtype) not in FLOATS:
+        raise ArgumentError(message(name, "the dtype of a layer is float32 or float64", {"dtype": str(dtype)}))
+    return np.dtype(dtype)
+
+
+def _count(name: str, what: str, n: Any, least: int = 1) -> int:
+    if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < least:
+        raise ArgumentError(message(name, f"{what} must be an integer of at least {least}", {what: n}))
+    return int(n)
+
+
+class _Stack(Module):
+    """Layers and directions of one cell: what `Recurrent` and the drop-in classes share.
+
+    A subclass says how its parameters make the family arrays of a layer: `_arrays(suffix)`.
+    """
+
+    def __init__(self, cell: Cell, sizes: Mapping[str, int], num_layers: int, bidirectional: bool, dropout: float, batch_first: bool, dtype: Any, rng: Any):
+        name = type(self).__name__
+        self.cell = cell
+        self.sizes = check_sizes(cell, sizes)
+        self.num_layers = _count(name, "num_layers", num_layers)
+        self.bidirectional = bool(bidirectional)
+        self.batch_first = bool(batch_first)
+        if not isinstance(dropout, int | float) or isinstance(dropout, bool) or not 0 <= dropout <= 1:
+            raise ArgumentError(message(name, "dropout is a probability from 0 to 1", {"dropout": dropout}))
+        self.dropout = float(dropout)
+        self.dtype = _float_dtype(name, dtype)
+        if self.dropout:
+            self.rng = rng
+
+    @property
+    def directions(self) -> int:
+        return 2 if self.bidirectional else 1
+
+    @property
+    def suffixes(self) -> list[str]:
+        """`_l0`, `_l0_reverse`, `_l1`, ...: the order of the states' first axis."""
+        return [f"_l{k}{way}" for k in range(self.num_layers) for way in ("", "_reverse")[: self.directions]]
+
+    def _size(self, axis: Any) -> int:
+        return 1 if axis == 1 else self.sizes[axis]
+
+    def _layer_sizes(self, layer: int) -> dict[str, int]:
+        """The sizes of a layer's axes: above the first, the input is what the layer below puts out."""
+        sizes = dict(self.sizes)
+        if layer:
+            axis = self.cell.axes[self.cell.inputs[0]][0]
+            width = self.directions * self._size(self.cell.output_axis)
+            if axis in self._fixed_axes() and width != self._size(axis):
+                raise ShapeError(
+                    message(self.cell.name, f"cannot be stacked: its input has axis {axis!r} of size {self._size(axis)}, the layer below puts out {width}")
+                )
+            sizes[axis] = width
+        return sizes
+
+    def _fixed_axes(self) -> set[Any]:
+        c = self.cell
+        return {c.output_axis, *(c.axes[s][0] for s in c.states), *(c.axes[x][0] for x in c.inputs[1:])}
+
+    def _arrays(self, suffix: str) -> dict[str, Tensor]:
+        raise TypeError(f"{type(self).__name__} does not say how its parameters make the cell's")
+
+    # ------------------------------------------------------------------------------------------------- arguments
+    def _inputs(self, xs: Any) -> tuple[list[Tensor], bool]:
+        """The inputs as (T, B, axis), of the layer's dtype, and whether a batch axis was there."""
+        name, c = type(self).__name__, self.cell
+        given = list(xs) if isinstance(xs, tuple | list) and len(c.inputs) > 1 else [xs]
+        if len(given) != len(c.inputs):
+            raise ArgumentError(
+                message(name, f"{c.name} has {len(c.inputs)} inputs ({', '.join(c.inputs)}), {len(given)} given", remedy=f"layer(({', '.join(c.inputs)}))")
+            )
+        out: list[Tensor] = []
+        batched = True
+        for label, x in zip(c.inputs, given, strict=True):
+            x = self._number(label, x)
+            axis = c.axes[label][0]
+            if x.ndim == (out[0].ndim if out else 3) - 1 and axis == 1:
+                x = expand_dims(x, -1)
+            if x.ndim not in (2, 3) or out and x.ndim != (3 if batched else 2):
+                raise ShapeError(message(name, f"{label} has {x.ndim} axes", {label: x}, f"{self._layout(axis)}, or without the batch axis"))
+            batched = x.ndim == 3
+            if x.shape[-1] != self._size(axis):
+                raise ShapeError(message(name, f"axis {axis!r} is {self._size(axis)} but {label} has {x.shape[-1]}", {label: x}, f"{label} is {self._layout(axis)}"))
+            out.append(x)
+        if len({x.shape[:-1] for x in out}) != 1:
+            raise ShapeError(message(name, "the inputs differ in steps or batch", dict(zip(c.inputs, out, strict=True))))
+        if not batched:
+            return [expand_dims(x, 1) for x in out], False
+        return [swapaxes(x, 0, 1) for x in out] if self.batch_first else out, True
+
+    def _layout(self, axis: Any) -> str:
+        return f"(batch, steps, {axis})" if self.batch_first else f"(steps, batch, {axis})"
+
+    def _number(self, label: str, x: ArrayLike) -> Tensor:
+        x = x if isinstance(x, Tensor) else Tensor(x)
+        if x.dtype.kind != "f":
+            raise ArgumentError(message(type(self).__name__, f"{label} must be floats, it is {x.dtype}", {label: x}, "embed tokens first: tl.nn.Embedding"))
+        return astype(x, self.dtype)
+
+    def _states(self, states: Any, batch: int, batched: bool) -> list[Tensor]:
+        """The initial states as (layers*directions, B, axis); zeros if None."""
+        name, c = type(self).__name__, self.cell
+        n = self.num_layers * self.directions
+        widths = [self._size(c.axes[s][0]) for s in c.states]
+        if states is None:
+            return [zeros((n, batch, w), self.dtype) for w in widths]
+        given = [states] if not isinstance(states, tuple | list) else list(states)
+        if len(given) != len(widths):
+            raise ArgumentError(message(name, f"{c.name} has {len(widths)} states ({', '.join(c.states)}), {len(given)} given"))
+        out = []
+        for label, value, w in zip(c.states, given, widths, strict=True):
+            value = self._number(label, value)
+            want = (n, batch, w) if batched else (n, w)
+            if value.shape != want:
+                raise ShapeError(
+                    message(name, f"the initial {label} must be {want}: (layers*directions, {'batch, ' if batched else ''}{c.axes[label][0]})", {label: value})
+                )
+            out.append(value if batched else expand_dims(value, 1))
+        return out
+
+    def _lengths(self, lengths: Any, steps: int, batch: int) -> np.ndarray | None:
+        if lengths is None:
+            return None
+        name = type(self).__name__
+        array = np.asarray(lengths.data if isinstance(lengths, Tensor) else lengths)
+        if array.dtype.kind == "f" and (array == np.floor(array)).all():
+            array = array.astype(np.intp)
+        if array.dtype.kind not in "iu" or array.shape != (batch,):
+            raise ShapeError(message(name, f"lengths are {batch} integers, one a sequence", {"lengths": array}))
+        if batch and (array.min() < 0 or array.max() > steps):
+            raise ShapeError(message(name, f"a length must be from 0 to {steps}, the number of steps", {"lengths": array}))
+        return array.astype(np.intp)
+
+    # ------------------------------------------------------------------------------------------------- running
+    def _run(self, xs: Any, states: Any, lengths: Any) -> tuple[Tensor, list[Tensor], bool]:
+        inputs, batched = self._inputs(xs)
+        steps, batch = inputs[0].shape[:2]
+        initial = self._states(states, batch, batched)
+        ends = self._lengths(lengths, steps, batch)
+        finals: list[list[Tensor]] = []
+        out = inputs[0]
+        for k in range(self.num_layers):
+            if k and self.dropout:
+                out = dropout(out, self.dropout, self.training, self.rng)
+            ways = []
+            for d in range(self.directions):
+                at = k * self.directions + d
+                y, last = scan(self.cell, [out, *inputs[1:]], [s[at] for s in initial], self._arrays(self.suffixes[at]), ends, reverse=d == 1)
+                ways.append(y)
+                finals.append(last)
+            out = ways[0] if len(ways) == 1 else concatenate(ways, axis=-1)
+        if not batched:
+            out = out[:, 0]
+        elif self.batch_first:
+            out = swapaxes(out, 0, 1)
+        last_states = [stack([f[k] for f in finals]) for k in range(len(self.cell.states))]
+        return out, last_states if batched else [s[:, 0] for s in last_states], batched
+
+    def _step(self, x: Any, states: Any) -> tuple[Tensor, list[Tensor]]:
+        """One step of all layers without a graph; x (B, axis) or (axis,)."""
+        name = type(self).__name__
+        if self.bidirectional:
+            raise ArgumentError(message(name, "a bidirectional layer cannot be run step by step: it reads the future"))
+        given = list(x) if isinstance(x, tuple | list) and len(self.cell.inputs) > 1 else [x]
+        with no_grad():
+            lifted = [self._number(label, v) for label, v in zip(self.cell.inputs, given, strict=False)]
+            batched = lifted[0].ndim == 2
+            if not batched and lifted[0].ndim != 1:
+                raise ShapeError(message(name, "a step takes (batch, axis) or (axis,)", dict(zip(self.cell.inputs, lifted, strict=False))))
+            training, self.training = self.training, False
+            first, self.batch_first = self.batch_first, False
+            try:
+                out, new, _ = self._run(tuple(v[None] for v in lifted) if len(lifted) > 1 else lifted[0][None], states, None)
+            finally:
+                self.training, self.batch_first = training, first
+        return out[0], new
+
+
+class Recurrent(_Stack):
+    """A declared cell over time: any equations, stacked, in one or both directions.
+
+    Parameters
+    ----------
+    cell : what `@tl.cell` made. num_layers, bidirectional, batch_first : as torch's.
+    dropout : probability with which the outputs of every layer but the last are dropped while training.
+    forget_bias : the initial bias of the member `f`, if there is one (1.0 is good practice: Jozefowicz, Zaremba &
+        Sutskever 2015); None leaves it as all others. dtype : float32 or float64.
+    seed : an int or a numpy.random.Generator. sizes : the size of every axis of the cell: input=64, hidden=128.
+
+    Parameters of the layer are one array a family, `W_l0`, `U_l0`, `b_l0`, `W_l0_reverse`, ...: the members stacked along
+    the first axis in the order of the source. They start uniform in +-1/sqrt(n), n the size of the last state; families
+    declared with a value (`gamma="hidden = 1"`) start there.
+
+    Call
+    ----
+    out, states = layer(xs, states=None, lengths=None)
+        xs (T, B, input), or (B, T, input) with batch_first, or (T, input); several inputs as a tuple of them.
+        states : a tuple, each (num_layers*D, B, axis); zeros if None. lengths : (B,) steps of each sequence: outputs
+        past them are zero, final states are those at a sequence's own end. out (T, B, D*output).
+
+    Examples
+    --------
+    >>> layer = tl.nn.Recurrent(tl.cells.lstm, input=3, hidden=5, seed=0)
+    >>> out, (h, c) = layer(np.zeros((7, 2, 3)))
+    >>> out.shape, c.shape
+    ((7, 2, 5), (1, 2, 5))
+    """
+
+    def __init__(
+        self,
+        cell: Cell,
+        *,
+        num_layers: int = 1,
+        bidirectional: bool = False,
+        dropout: float = 0.0,
+        batch_first: bool = False,
+        forget_bias: float | None = None,
+        dtype: Any = np.float32,
+        seed: Any = None,
+        **sizes: int,
+    ):
+        if not isinstance(cell, Cell):
+            raise ArgumentError(message("Recurrent", "takes a cell", {"cell": cell}, "tl.cells.lstm, or a function declared with @tl.cell(...)"))
+        rng = generator(seed)
+        super().__init__(cell, sizes, num_layers, bidirectional, dropout, batch_first, dtype, rng)
+        n = self._size(cell.axes[cell.states[-1]][0]) if cell.states else self._size(cell.output_axis)
+        for k in range(self.num_layers):
+            layer_sizes = self._layer_sizes(k)
+            for way in ("", "_reverse")[: self.directions]:
+                for f in cell.families.values():
+                    shape = cell.shape(f.name, layer_sizes)
+                    bound = 1 / math.sqrt(n)
+                    data = np.full(shape, f.initial) if f.initial is not None else rng.uniform(-bound, bound, shape)
+                    label = f"{f.name}_l{k}{way}"
+                    setattr(self, label, Tensor(data.astype(self.dtype), requires_grad=True, name=label))
+        if forget_bias is not None:
+            self._set_forget_bias(forget_bias)
+
+    def _set_forget_bias(self, value: float) -> None:
+        families = [f for f in self.cell.families.values() if len(f.axes) == 1 and "f" in f.members and f.name.startswith("b")]
+        if not families:
+            raise ArgumentError(message(self.cell.name, "has no forget gate bias (member f of a family b of one axis)", remedy="leave forget_bias out"))
+        for suffix in self.suffixes:
+            bias = getattr(self, families[0].name + suffix)
+            n = bias.shape[0] // len(families[0].members)
+            k = families[0].members.index("f")
+            bias.data[k * n : (k + 1) * n] = value
+
+    def _arrays(self, suffix: str) -> dict[str, Tensor]:
+        return {f: getattr(self, f + suffix) for f in self.cell.families}
+
+    def forward(self, xs: Any, states: Any = None, lengths: Any = None) -> tuple[Tensor, tuple[Tensor, ...]]:
+        out, last, _ = self._run(xs, states, lengths)
+        return out, tuple(last)
+
+    def step(self, x: Any, states: Any = None) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """One step, for streams: x (B, input) or (input,) and the states -> the output and the new states. No graph, no dropout."""
+        out, last = self._step(x, states)
+        return out, tuple(last)
+
+    def extra_repr(self) -> str:
+        parts = [self.cell.name, *(f"{a}={n}" for a, n in self.sizes.items())]
+        parts += [f"num_layers={self.num_layers}"] if self.num_layers > 1 else []
+        parts += ["bidirectional=True"] if self.bidirectional else []
+        parts += [f"dropout={self.dropout}"] if self.dropout else []
+        parts += ["batch_first=True"] if self.batch_first else []
+        return ", ".join(parts)
+
+
+# ------------------------------------------------------------------------------------------------------ torch's classes
+class _TorchParameters:
+    """torch's parameters: two weights and two biases a layer, all uniform in +-1/sqrt(hidden_size)."""
+
+    hidden_size: int
+    bias: bool
+    dtype: np.dtype
+
+    def _make(self, rng: np.random.Generator, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        bound = 1 / math.sqrt(self.hidden_size)
+        for label, shape in shapes.items():
+            setattr(self, label, Tensor(rng.uniform(-bound, bound, shape).astype(self.dtype), requires_grad=True, name=label))
+
+    def _families(self, gates: int, suffix: str) -> dict[str, Tensor]:
+        """W, U, and b (and d of a GRU) from torch's arrays; the sum of the two biases has the gradient of each."""
+        W, U = getattr(self, "weight_ih" + suffix), getattr(self, "weight_hh" + suffix)
+        n = self.hidden_size
+        if not self.bias:
+            out = {"W": W, "U": U, "b": zeros((gates * n,), self.dtype)}
+            return {**out, "d": zeros((n,), self.dtype)} if gates == 3 else out
+        b, d = getattr(self, "bias_ih" + suffix), getattr(self, "bias_hh" + suffix)
+        if gates != 3:
+            return {"W": W, "U": U, "b": b + d}
+        return {"W": W, "U": U, "b": concatenate([b[: 2 * n] + d[: 2 * n], b[2 * n :]]), "d": d[2 * n :]}
+
+
+class _RNNBase(_Stack, _TorchParameters):
+    gates: int
+
+    def __init__(self, cell: Cell, input_size: int, hidden_size: int, num_layers: int, bias: bool, batch_first: bool, dropout: float, bidirectional: bool, proj_size: int, dtype: Any, seed: Any):  # fmt: skip
+        name = type(self).__name__
+        self.input_size = _count(name, "input_size", input_size)
+        self.hidden_size = _count(name, "hidden_size", hidden_size)
+        self.bias = bool(bias)
+        self.proj_size = proj_size
+        rng = generator(seed)
+        sizes = {"input": self.input_size, "hidden": self.hidden_size} | ({"projection": proj_size} if proj_size else {})
+        super().__init__(cell, sizes, num_layers, bidirectional, dropout, batch_first, dtype, rng)
+        rows, out = self.gates * self.hidden_size, proj_size or self.hidden_size
+        for k in range(self.num_layers):
+            width = self.input_size if k == 0 else out * self.directions
+            for way in ("", "_reverse")[: self.directions]:
+                s = f"_l{k}{way}"
+                shapes: dict[str, tuple[int, ...]] = {"weight_ih" + s: (rows, width), "weight_hh" + s: (rows, out)}
+                shapes |= {"bias_ih" + s: (rows,), "bias_hh" + s: (rows,)} if self.bias else {}
+                shapes |= {"weight_hr" + s: (proj_size, self.hidden_size)} if proj_size else {}
+                self._make(rng, shapes)
+
+    def _arrays(self, suffix: str) -> dict[str, Tensor]:
+        arrays = self._families(self.gates, suffix)
+        return {**arrays, "R": getattr(self, "weight_hr" + suffix)} if self.proj_size else arrays
+
+    def forward(self, input: Any, hx: Any = None, lengths: Any = None) -> tuple[Tensor, Any]:
+        out, last, _ = self._run(input, hx, lengths)
+        return out, self._pack(last)
+
+    def step(self, input: Any, hx: Any = None) -> tuple[Tensor, Any]:
+        """One step, for streams: input (B, input_size) or (input_size,) and the states -> output, new states. No graph."""
+        out, last = self._step(input, hx)
+        return out, self._pack(last)
+
+    def _pack(self, last: Sequence[Tensor]) -> Any:
+        return last[0]
+
+    def extra_repr(self) -> str:
+        parts = [str(self.input_size), str(self.hidden_size)]
+        parts += [f"num_layers={self.num_layers}"] if self.num_layers > 1 else []
+        parts += ["bias=False"] if not self.bias else []
+        parts += ["batch_first=True"] if self.batch_first else []
+        parts += [f"dropout={self.dropout}"] if self.dropout else []
+        parts += ["bidirectional=True"] if self.bidirectional else []
+        parts += [f"proj_size={self.proj_size}"] if self.proj_size else []
+        return ", ".join(parts)
+
+
+_LAYER_DOC = """
+
+    Constructor, call, parameter names, shapes, gate order and default initialisation are those of torch.nn.{name}.
+    In place of packed sequences: `lengths=` (B,), the steps of each sequence; outputs past them are zero, the final
+    state is the one at a sequence's own end. input (T, B, input_size), (B, T, input_size) with batch_first, or
+    (T, input_size); states (num_layers*D, B, size), zeros if None; output (T, B, D*size).
+    Also: dtype=np.float32, seed= an int or a numpy.random.Generator.
+"""
+
+
+class RNN(_RNNBase):
+    __doc__ = "Elman's network: h_t = tanh(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh), or relu." + _LAYER_DOC.format(name="RNN")
+    gates = 1
+
+    def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, nonlinearity: str = "tanh", bias: bool = True, batch_first: bool = False, dropout: float = 0.0, bidirectional: bool = False, *, dtype: Any = np.float32, seed: Any = None):  # fmt: skip
+        self.nonlinearity = nonlinearity
+        super().__init__(_plain(nonlinearity), input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, 0, dtype, seed)
+
+
+class GRU(_RNNBase):
+    __doc__ = (
+        "Gated recurrent units: r, z gates; n = tanh(W_in x + b_in + r (W_hn h + b_hn)); h' = (1 - z) n + z h."
+        + _LAYER_DOC.format(name="GRU")
+    )
+    gates = 3
+
+    def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, bias: bool = True, batch_first: bool = False, dropout: float = 0.0, bidirectional: bool = False, *, dtype: Any = np.float32, seed: Any = None):  # fmt: skip
+        super().__init__(cells.gru, input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, 0, dtype, seed)
+
+
+class LSTM(_RNNBase):
+    __doc__ = (
+        "Long short-term memory: i, f, g, o; c' = f c + i g; h' = o tanh(c') (projected to proj_size, if given)."
+        + _LAYER_DOC.format(name="LSTM")
+        + "    forget_bias= sets the sum of the two forget biases at the start (1.0 is good practice); None: torch's.\n"
+    )
+    gates = 4
+
+    def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, bias: bool = True, batch_first: bool = False, dropout: float = 0.0, bidirectional: bool = False, proj_size: int = 0, *, forget_bias: float | None = None, dtype: Any = np.float32, seed: Any = None):  # fmt: skip
+        proj_size = _count("LSTM", "proj_size", proj_size, 0)
+        if proj_size >= _count("LSTM", "hidden_size", hidden_size) and proj_size:
+            raise ArgumentError(message("LSTM", "proj_size must be smaller than hidden_size", {"proj_size": proj_size, "hidden_size": hidden_size}))
+        cell = cells.lstm_projected if proj_size else cells.lstm
+        super().__init__(cell, input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size, dtype, seed)
+        if forget_bias is not None:
+            _forget("LSTM", self, self.suffixes, forget_bias)
+
+    def _pack(self, last: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        return tuple(last)
+
+
+def _forget(name: str, module: Any, suffixes: Sequence[str], value: float) -> None:
+    if not module.bias:
+        raise ArgumentError(message(name, "forget_bias needs bias=True"))
+    n = module.hidden_size
+    for s in suffixes:
+        getattr(module, "bias_ih" + s).data[n : 2 * n] = value
+        getattr(module, "bias_hh" + s).data[n : 2 * n] = 0
+
+
+def _plain(nonlinearity: str) -> Cell:
+    known = {"tanh": cells.rnn, "relu": cells.rnn_relu}
+    if nonlinearity not in known:
+        raise ArgumentError(message("RNN", "nonlinearity is 'tanh' or 'relu'", {"nonlinearity": nonlinearity}))
+    return known[nonlinearity]
+
+
+class _OneStep(Module, _TorchParameters):
+    """One step of a cell with torch's parameters: `weight_ih weight_hh bias_ih bias_hh`."""
+
+    gates: int
+
+    def __init__(self, cell: Cell, input_size: int, hidden_size: int, bias: bool, dtype: Any, seed: Any):
+        name = type(self).__name__
+        self.cell = cell
+        self.input_size, self.hidden_size = _count(name, "input_size", input_size), _count(name, "hidden_size", hidden_size)
+        self.bias = bool(bias)
+        self.dtype = _float_dtype(name, dtype)
+        rows = self.gates * self.hidden_size
+        shapes: dict[str, tuple[int, ...]] = {"weight_ih": (rows, self.input_size), "weight_hh": (rows, self.hidden_size)}
+        self._make(generator(seed), shapes | ({"bias_ih": (rows,), "bias_hh": (rows,)} if bias else {}))
+
+    def _step(self, input: ArrayLike, hx: Any) -> list[Tensor]:
+        name, names = type(self).__name__, self.cell.states
+        x = astype(input if isinstance(input, Tensor) else Tensor(input), self.dtype)
+        if x.ndim not in (1, 2) or x.shape[-1] != self.input_size:
+            raise ShapeError(message(name, f"input is (batch, {self.input_size}) or ({self.input_size},)", {"input": x}))
+        batched = x.ndim == 2
+        x = x if batched else x[None]
+        given = [None] * len(names) if hx is None else list(hx) if isinstance(hx, tuple | list) else [hx]
+        if len(given) != len(names):
+            raise ArgumentError(message(name, f"takes {len(names)} states ({', '.join(names)}), {len(given)} given"))
+        states = []
+        for label, value in zip(names, given, strict=True):
+            s = zeros((x.shape[0], self.hidden_size), self.dtype) if value is None else astype(value if isinstance(value, Tensor) else Tensor(value), self.dtype)
+            s = s if batched or value is None else s[None]
+            if s.shape != (x.shape[0], self.hidden_size):
+                raise ShapeError(message(name, f"{label} must be {(x.shape[0], self.hidden_size) if batched else (self.hidden_size,)}", {"input": x, label: s}))
+            states.append(s)
+        _, new = scan(self.cell, [x[None]], states, self._families(self.gates, ""))
+        return new if batched else [s[0] for s in new]
+
+    def extra_repr(self) -> str:
+        return f"{self.input_size}, {self.hidden_size}" + ("" if self.bias else ", bias=False")
+
+
+class RNNCell(_OneStep):
+    """h' = tanh(W_ih x + b_ih + W_hh h + b_hh), or relu: torch.nn.RNNCell. input (B, input_size) or (input_size,)."""
+
+    gates = 1
+
+    def __init__(self, input_size: int, hidden_size: int, bias: bool = True, nonlinearity: str = "tanh", *, dtype: Any = np.float32, seed: Any = None):
+        self.nonlinearity = nonlinearity
+        super().__init__(_plain(nonlinearity), input_size, hidden_size, bias, dtype, seed)
+
+    def forward(self, input: ArrayLike, hx: Any = None) -> Tensor:
+        return self._step(input, hx)[0]
+
+
+class GRUCell(_OneStep):
+    """One step of gated recurrent units: torch.nn.GRUCell. input (B, input_size) or (input_size,)."""
+
+    gates = 3
+
+    def __init__(self, input_size: int, hidden_size: int, bias: bool = True, *, dtype: Any = np.float32, seed: Any = None):
+        super().__init__(cells.gru, input_size, hidden_size, bias, dtype, seed)
+
+    def forward(self, input: ArrayLike, hx: Any = None) -> Tensor:
+        return self._step(input, hx)[0]
+
+
+class LSTMCell(_OneStep):
+    """One step of long short-term memory: torch.nn.LSTMCell; h', c' = cell(input, (h, c)). forget_bias as in LSTM."""
+
+    gates = 4
+
+    def __init__(self, input_size: int, hidden_size: int, bias: bool = True, *, forget_bias: float | None = None, dtype: Any = np.float32, seed: Any = None):
+        super().__init__(cells.lstm, input_size, hidden_size, bias, dtype, seed)
+        if forget_bias is not None:
+            _forget("LSTMCell", self, [""], forget_bias)
+
+    def forward(self, input: ArrayLike, hx: Any = None) -> tuple[Tensor, Tensor]:
+        h, c = self._step(input, hx)
+        return h, c
+
+
