@@ -2,78 +2,111 @@
 
     cotangent of x  =  sum over the values y that read x of  vjp(cotangent of y, y, ..., x, ...)
 
-Broadcasting is undone here and nowhere else. No recursion: values are visited in the reverse order of their creation.
+Cotangents are Values where they will be differentiated or compiled in turn, and plain ndarrays where they will not: the
+seeds decide. Broadcasting is undone here and nowhere else. No recursion: values are visited in the reverse order of
+their creation.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from operator import attrgetter
 from typing import Any
 
 from .errors import GradientError, message
-from .graph import Slot, Value, reachable
-
-
-def tracked(value: Value) -> bool:
-    return value.requires_grad
+from .graph import OPS, Slot, Value
 
 
 def fit(cotangent: Any, like: Any) -> Any:
     """Undo broadcasting: a cotangent has the shape and dtype of its value."""
-    if cotangent.shape != like.shape and like.shape is not None:
-        cotangent = cotangent.apply("sum_to", cotangent, shape=like.shape)
+    shape = like.shape
+    if cotangent.shape != shape and shape is not None:
+        cotangent = _apply("sum_to", cotangent, shape=shape)
     if cotangent.dtype != like.dtype:
-        cotangent = cotangent.apply("astype", cotangent, dtype=like.dtype)
+        cotangent = _apply("astype", cotangent, dtype=like.dtype)
     return cotangent
 
 
-def sweep(roots: Sequence[Any], seeds: Sequence[Any], stop: Iterable[Any] = (), keep: bool = False) -> dict[int, Any]:
+def _apply(op: str, x: Any, **attr: Any) -> Any:
+    return x.apply(op, x, **attr) if isinstance(x, Value) else OPS[op].numpy(x, **attr)
+
+
+def history(roots: Sequence[Any]) -> list[Any]:
+    """The values that the roots' gradients pass through, arguments first (`graph.reachable`, where time counts)."""
+    seen: set[int] = set()
+    found: list[Any] = []
+    stack = list(roots)
+    while stack:
+        value = stack.pop()
+        if value.serial in seen:
+            continue
+        seen.add(value.serial)
+        found.append(value)
+        for arg in value.args:
+            if isinstance(arg, Value) and arg.requires_grad:
+                stack.append(arg)
+    found.sort(key=attrgetter("serial"))
+    return found
+
+
+def sweep(
+    roots: Sequence[Any], seeds: Sequence[Any], stop: Iterable[Any] = (), keep: bool = False, order: list[Any] | None = None
+) -> dict[int, Any]:
     """Cotangents by `serial`: of the leaves and of `stop` (whose own history is not entered); of all values with `keep`.
 
-    A value's cotangent is given back to the memory as soon as its arguments have theirs.
+    seeds : the roots' cotangents, Values or ndarrays; all others are of their kind. order : `history(roots)`, if known
+    already; it is used up. A value's cotangent is given back to the memory as soon as its arguments have theirs.
     """
     stops = {v.serial for v in stop}
-    order = reachable(roots, follow=tracked) if not stops else _until(roots, stops)
+    if order is None:
+        order = history(roots)
+    if stops:
+        order = _after(order, stops)
     cotangents: dict[int, Any] = {}
     for root, seed in zip(roots, seeds, strict=True):
-        accumulate(cotangents, root.serial, seed)
+        have = cotangents.get(root.serial)
+        cotangents[root.serial] = seed if have is None else have + seed
+    get = cotangents.get
+    take = get if keep else cotangents.pop
     while order:
         y = order.pop()
-        if y.op is None or y.serial in stops:
+        serial = y.serial
+        if y.op is None or serial in stops:
             continue
-        g = cotangents.get(y.serial) if keep else cotangents.pop(y.serial, None)
+        g = take(serial, None)
         if g is None:
             continue
         args = y.args
-        wanted = [isinstance(a, Value) and a.requires_grad for a in args]
+        wanted = tuple([isinstance(a, Value) and a.requires_grad for a in args])
         for arg, term in zip(args, y.pullback(g, wanted), strict=True):
             if term is None:
                 continue
-            if arg.serial > y.serial:
-                raise GradientError(
-                    message(
-                        str(arg.name or "a leaf"),
-                        f"its value was replaced after `{y.op.name}` had read it, so the gradient would be of other numbers",
-                        remedy="compute the forward pass again after an optimiser's step or load_state_dict, then backward",
-                    )
-                )
-            accumulate(cotangents, arg.serial, term if type(term) is Slot else fit(term, arg))
+            key = arg.serial
+            if key > serial:
+                raise _replaced(arg, y)
+            if type(term) is Slot:
+                slots = cotangents.setdefault(key, {})
+                slots[term.index] = slots[term.index] + term.cotangent if term.index in slots else term.cotangent
+                continue
+            if term.shape != arg.shape or term.dtype != arg.dtype:
+                term = fit(term, arg)
+            have = get(key)
+            cotangents[key] = term if have is None else have + term
     return cotangents
 
 
-def accumulate(cotangents: dict[int, Any], key: int, term: Any) -> None:
-    have = cotangents.get(key)
-    if type(term) is Slot:
-        slots = have if have is not None else {}
-        slots[term.index] = slots[term.index] + term.cotangent if term.index in slots else term.cotangent
-        cotangents[key] = slots
-    else:
-        cotangents[key] = term if have is None else have + term
+def _replaced(leaf: Any, reader: Any) -> GradientError:
+    return GradientError(
+        message(
+            str(leaf.name or "a leaf"),
+            f"its value was replaced after `{reader.op.name}` had read it, so the gradient would be of other numbers",
+            remedy="compute the forward pass again after an optimiser's step or load_state_dict, then backward",
+        )
+    )
 
 
-def _until(roots: Sequence[Any], stops: set[int]) -> list[Any]:
-    """The values between the roots and the stops."""
-    order = reachable(roots, follow=tracked)
+def _after(order: list[Any], stops: set[int]) -> list[Any]:
+    """Those that are computed from a stop, and the stops."""
     depends = set(stops)
     for value in order:
         if value.serial not in stops and any(isinstance(a, Value) and a.serial in depends for a in value.args):

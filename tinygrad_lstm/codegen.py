@@ -9,14 +9,14 @@ from __future__ import annotations
 import ast
 import math
 from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import numpy as np
 
 from . import kernels
-from .graph import OPS, Node, Op, Trace, reachable
 from .autodiff import sweep
+from .graph import OPS, Node, Op, Trace, reachable
 
 VECTORMATH = ("exp", "expm1", "log", "log1p", "tanh", "sigmoid", "erf", "softplus")  # ours: accurate, and vectorised
 MATH = ("sqrt", "sin", "cos", "tan", "sinh", "cosh")
@@ -63,7 +63,7 @@ class _Typed(ast.NodeTransformer):
         return node
 
 
-@lru_cache(maxsize=None)
+@cache
 def typed_code(code: str, arity: int) -> str:
     marks = [f"_{k}_" for k in range(arity)]
     text = ast.unparse(_Typed().visit(ast.parse(code.format(*marks), mode="eval")))
@@ -115,42 +115,45 @@ def imports(used: set[str], dtype: np.dtype) -> list[str]:
 
 # ---------------------------------------------------------------------------------------------------------- pointwise
 class Pointwise:
-    """Elementwise results of elementwise inputs: a NumPy function for small arrays, a fused loop for big ones."""
+    """Elementwise results of elementwise inputs: a NumPy function for small arrays, a fused loop for big ones.
 
-    def __init__(self, name: str, inputs: Sequence[Node], outputs: Sequence[Node]):
-        self.name, self.outputs = name, list(outputs)
-        used = {n.serial for n in reachable(self.outputs, stop=inputs)} | {
-            a.serial for n in reachable(self.outputs, stop=inputs) for a in n.args if isinstance(a, Node)
-        }
-        self.reads = [k for k, n in enumerate(inputs) if n.serial in used or any(n is o for o in self.outputs)]
-        self.inputs = [inputs[k] for k in self.reads]
+    An output may be None (nobody wants it; so is its result) or an input (handed through, not copied).
+    """
+
+    def __init__(self, name: str, inputs: Sequence[Node], outputs: Sequence[Node | None]):
+        self.name, self.inputs, self.outputs = name, list(inputs), list(outputs)
+        own = {n.serial for n in inputs}
+        self.made = [o for o in outputs if o is not None and o.serial not in own]  # what a loop has to compute
+        steps = reachable(self.made, stop=inputs)
+        used = {a.serial for n in steps for a in n.args if isinstance(a, Node)}
+        self.reads = [k for k, n in enumerate(inputs) if n.serial in used]
         self.whole = self._numpy_function()
         self._loops: dict[Any, Any] = {}
 
     def _numpy_function(self) -> Callable[..., tuple]:
         names = Names()
         args = [names(n) for n in self.inputs]
-        scope: dict[str, Any] = {}
+        scope: dict[str, Any] = {"nan": math.nan, "inf": math.inf}
         lines = []
-        for node in reachable(self.outputs, stop=self.inputs):
+        for node in reachable(self.made, stop=self.inputs):
             assert node.op is not None
             scope[f"np_{node.op.name}"] = node.op.numpy
             given = ", ".join(names(a) if isinstance(a, Node) else number(a, "") for a in node.args)
             lines.append(f"    {names(node)} = np_{node.op.name}({given})")
-        lines.append(f"    return ({', '.join(names(o) for o in self.outputs)},)")
-        scope |= {"nan": math.nan, "inf": math.inf}
+        lines.append(f"    return ({''.join(f'{names(o) if o is not None else None}, ' for o in self.outputs)})")
         exec(compile("\n".join([f"def whole({', '.join(args)}):", *lines]), f"<{self.name}>", "exec"), scope)
         return scope["whole"]
 
     def source(self, dtype: Any = np.float32, scalars: Sequence[bool] | None = None) -> str:
-        """The fused loop: one statement a quantity, for one element j."""
-        scalars = scalars if scalars is not None else [False] * len(self.inputs)
+        """The fused loop: one statement a quantity, for one element j. `scalars`: which of the inputs read are numbers."""
+        inputs = [self.inputs[k] for k in self.reads]
+        scalars = scalars if scalars is not None else [False] * len(inputs)
         names = Names()
-        args = [names(n) for n in self.inputs]
-        lines, used = scalar_lines(self.outputs, self.inputs, names)
-        outs = [f"out{k}" for k in range(len(self.outputs))]
+        args = [names(n) for n in inputs]
+        lines, used = scalar_lines(self.made, inputs, names)
+        outs = [f"out{k}" for k in range(len(self.made))]
         load = [f"{a} = {a}_[j]" for a, s in zip(args, scalars, strict=True) if not s]
-        store = [f"{o}[j] = {names(n)}" for o, n in zip(outs, self.outputs, strict=True)]
+        store = [f"{o}[j] = {names(n)}" for o, n in zip(outs, self.made, strict=True)]
         signature = ", ".join([*(a if s else f"{a}_" for a, s in zip(args, scalars, strict=True)), *outs])
         return "\n".join(
             [*imports(used, np.dtype(dtype)), "", "", f"def {{function}}({signature}):", f"    for j in range({outs[0]}.shape[0]):"]
@@ -158,38 +161,36 @@ class Pointwise:
         ) + "\n"
 
     def __call__(self, *values: Any) -> tuple:
-        """values: ndarrays or numbers, one for each of the inputs given at construction."""
-        values = tuple([values[k] for k in self.reads])
-        size = 0
-        for v in values:
-            if isinstance(v, np.ndarray) and v.size > size:
-                size = v.size
-        if size < BIG:
+        """values: ndarrays or numbers, one for each input -> one array for each output."""
+        arrays = [v for v in values if isinstance(v, np.ndarray)]
+        if not self.made or max([a.size for a in arrays], default=0) < BIG:
             return self.whole(*values)
-        dtypes = {v.dtype for v in values if isinstance(v, np.ndarray)}
-        dtype = dtypes.pop()
-        if dtypes or dtype not in _REAL:
+        dtype = arrays[0].dtype
+        if dtype not in _REAL or any(a.dtype != dtype for a in arrays):
             return self.whole(*values)
-        shape = np.broadcast_shapes(*(v.shape for v in values if isinstance(v, np.ndarray)))
-        scalars = tuple(not isinstance(v, np.ndarray) or v.size == 1 for v in values)
+        shape = np.broadcast_shapes(*[a.shape for a in arrays])
+        made = iter(self._run([values[k] for k in self.reads], shape, dtype))
+        given = {n.serial: v for n, v in zip(self.inputs, values, strict=True)}
+        return tuple([None if o is None else given[o.serial] if o.serial in given else next(made) for o in self.outputs])
+
+    def _run(self, values: list[Any], shape: tuple[int, ...], dtype: np.dtype) -> list[np.ndarray]:
+        scalars = tuple([not isinstance(v, np.ndarray) or v.size == 1 for v in values])
+        loop = self._loops.get((dtype, scalars))
+        if loop is None:
+            loop = self._loops[dtype, scalars] = kernels.compile_source(self.source(dtype, scalars), self.name)
         flat = [
-            dtype.type(v if not isinstance(v, np.ndarray) else v.reshape(())[()]) if s else np.ascontiguousarray(np.broadcast_to(v, shape)).reshape(-1)
+            dtype.type(np.reshape(v, ())[()]) if s else np.ascontiguousarray(np.broadcast_to(v, shape)).reshape(-1)
             for v, s in zip(values, scalars, strict=True)
         ]
-        key = (dtype, scalars)
-        loop = self._loops.get(key)
-        if loop is None:
-            loop = self._loops[key] = kernels.compile_source(self.source(dtype, scalars), self.name)
-        outs = [np.empty(shape, dtype) for _ in self.outputs]
-        ends = [o.reshape(-1) for o in outs]
-        arrays = [*flat, *ends]
-        whole = [*scalars, *(False for _ in outs)]
+        made = [np.empty(shape, dtype) for _ in self.made]
+        ends = [m.reshape(-1) for m in made]
 
         def job(lo: int, hi: int) -> None:
-            kernels.call(loop, *(a if s else a[lo:hi] for a, s in zip(arrays, whole, strict=True)))
+            parts = [v if s else v[lo:hi] for v, s in zip(flat, scalars, strict=True)]
+            kernels.call(loop, *parts, *[e[lo:hi] for e in ends])
 
         kernels.run_slices(job, ends[0].size, at_least=PER_THREAD)
-        return tuple(outs)
+        return made
 
 
 _REAL = (np.dtype(np.float32), np.dtype(np.float64))
@@ -197,40 +198,30 @@ BIG = 1 << 15  # elements from which a fused loop pays; below, NumPy
 PER_THREAD = 1 << 15  # elements that make waking another thread worth while
 
 
-@lru_cache(maxsize=None)
+@cache
 def forward(op: Op) -> Pointwise:
-    """The elementwise function of a row."""
-    trace = Trace()
+    """The elementwise function of a row: (*args) -> (y,)."""
     if op.graph is not None:
         inputs, output = op.graph
         return Pointwise(op.name, inputs, [output])
+    trace = Trace()
     leaves = [trace.leaf(n) for n in op.names]
     return Pointwise(op.name, leaves, [trace.apply(op, tuple(leaves), {})])
 
 
-@lru_cache(maxsize=None)
-def backward(op: Op, pattern: tuple[Any, ...], wanted: tuple[bool, ...]) -> tuple[Pointwise | None, list[int]]:
-    """The derivative of a row as one elementwise function of (g, y, *args), and which arguments its results belong to.
-
-    pattern : per argument None, or the Python number that stands there (it is built into the rule).
-    """
+@cache
+def backward(op: Op, wanted: tuple[bool, ...]) -> Pointwise:
+    """The derivative of a row as one elementwise function (g, y, *args) -> a cotangent for every argument that wants one."""
+    args: Sequence[Node]
     if op.graph is not None:
         args, y = op.graph
-        trace = y.trace
-    else:
-        trace = Trace()
-        args = [trace.leaf(n) if p is None else p for n, p in zip(op.names, pattern, strict=True)]
-        y = trace.apply(op, tuple(args), {})
-    g = trace.leaf("g")
-    if op.graph is not None:
+        g = y.trace.leaf("g")
         found = sweep([y], [g])
         terms = [found.get(a.serial) if w else None for a, w in zip(args, wanted, strict=True)]
+        y = y.trace.leaf("y")  # computed again on the way, not read
     else:
+        trace = Trace()
+        args = [trace.leaf(n) for n in op.names]
+        y, g = trace.apply(op, tuple(args), {}), trace.leaf("g")
         terms = op.pullback(g, y, wanted)
-    where = [k for k, t in enumerate(terms) if t is not None]
-    if not where:
-        return None, where
-    leaves = [a if isinstance(a, Node) else trace.leaf(f"unused{k}") for k, a in enumerate(args)]
-    return Pointwise(f"{op.name}_backward", [g, y, *leaves], [terms[k] for k in where]), where
-
-
+    return Pointwise(f"{op.name}_backward", [g, y, *args], terms)

@@ -60,8 +60,8 @@ class Fused:
             return codegen.forward(self.op).source(dtype).replace("{function}", self.__name__)
         if direction != "backward":
             raise ArgumentError(message("source", "the direction is 'forward' or 'backward'", {"direction": direction}))
-        kernel, _ = codegen.backward(self.op, (None,) * len(self.names), (True,) * len(self.names))
-        return kernel.source(dtype).replace("{function}", f"{self.__name__}_backward") if kernel else ""
+        kernel = codegen.backward(self.op, (True,) * len(self.names))
+        return kernel.source(dtype).replace("{function}", f"{self.__name__}_backward") if kernel.made else ""
 
     def __repr__(self) -> str:
         return f"<fused {self.__name__}({', '.join(self.names)})>"

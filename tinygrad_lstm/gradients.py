@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from .autodiff import sweep, tracked
+from .autodiff import history, sweep
 from .errors import ArgumentError, GradientError, message
-from .graph import reachable
 from .tensor import FLOATS, Tensor, _seed, _to_array, _wrap, enable_grad, no_grad
 
 
@@ -62,14 +61,16 @@ def value_and_grad(f: Callable[..., Any], argnums: int | Sequence[int] = 0, has_
         if y.requires_grad:
             seed = _seed("grad", y, None)
             own = {x.serial for x in inputs}
-            outside = any(v.requires_grad and v.op is None and v.serial not in own for v in reachable([y], follow=tracked))
+            order = history([y])
+            outside = any(v.requires_grad and v.op is None and v.serial not in own for v in order)
             with enable_grad() if outside else no_grad(), np.errstate(all="ignore"):
-                found = sweep([y], [seed], stop=inputs)
+                found = sweep([y], [seed if outside else seed.data], stop=inputs, order=order)
             if not outside:
                 y = y.detach()
         else:
             found = {}
-        gradients = iter([found[x.serial] if x.serial in found else _wrap(np.zeros_like(x.data)) for x in inputs])
+        parts = [found.get(x.serial) for x in inputs]
+        gradients = iter([g if isinstance(g, Tensor) else _wrap(np.zeros_like(x.data) if g is None else g) for g, x in zip(parts, inputs, strict=True)])
         answer = tuple(_map(args[k], lambda _: next(gradients)) for k in places)
         return ((y, aux) if has_aux else y), (answer if many else answer[0])
 
@@ -212,7 +213,7 @@ def _compare_entries(name: str, order: int, f: Any, values: list, places: list[i
             def shifted(s: float, k: int = k, at: Any = at, x: np.ndarray = x) -> float:
                 moved = x.copy()
                 moved[at] += s
-                return float(f(*[moved if i == k else Tensor(v) if isinstance(v, np.ndarray) else v for i, v in enumerate(values)]).data)
+                return float(f(*[Tensor(moved if i == k else v) if isinstance(v, np.ndarray) else v for i, v in enumerate(values)]).data)
 
             numeric = (shifted(step) - shifted(-step)) / (2 * step)
             exact = float(g.data[at])

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
+import numpy as np
+
 from .errors import ShapeError, TraceError, message
 
 Number = bool | int | float
@@ -35,6 +37,7 @@ class Op:
     axes    shape rule for Nodes: (shapes of the arguments, attr) -> shape. None: not allowed in a declared body.
     symbol  how it is written in text and labels, `infix` between its arguments; latex: the same with placeholders.
     domain  per argument the interval that tests draw from; jit: a kernel beats NumPy on big arrays.
+    arrays  the rules of vjp once more, on plain ndarrays, for the rows of arrays that are too hot for Tensors in between.
     """
 
     name: str
@@ -50,6 +53,7 @@ class Op:
     jit: bool = False
     doc: str = ""
     names: tuple[str, ...] = ()
+    arrays: tuple[Callable[..., Any] | None, ...] | None = None
     graph: tuple[tuple[Node, ...], Node] | None = field(default=None, repr=False)  # fused: its arguments and its value
 
     @property
@@ -171,6 +175,7 @@ class Node(Value):
 
     __slots__ = ("args", "attr", "name", "op", "requires_grad", "serial", "shape", "trace")
     dtype = None  # a trace holds for every dtype
+    __array_ufunc__ = None  # `array * node` asks the Node, which says what to do instead
 
     def __init__(self, trace: Trace, op: Op | None, args: tuple, attr: dict, shape: tuple | None, requires_grad: bool):
         self.trace, self.op, self.args, self.attr, self.shape = trace, op, args, attr, shape
@@ -247,6 +252,7 @@ class Trace:
                     "min, softmax over axis=-1 with keepdims=True",
                 )
             )
+        args = tuple([a.item() if isinstance(a, np.generic) else a for a in args])
         for arg in args:
             if not isinstance(arg, Node):
                 if isinstance(arg, NUMBERS):

@@ -66,14 +66,14 @@ def elementwise_row(
     names = {1: ("x",), 2: ("a", "b")}.get(arity, tuple("abcdefgh"[:arity]))
     symbol = symbol if symbol is not None else name
     if latex is None:
-        latex = rf"\mathrm{{{symbol}}}\left(" + ", ".join(f"{{{k}}}" for k in range(arity)) + r"\right)"
+        latex = rf"\mathrm{{{{{symbol}}}}}\left(" + ", ".join(f"{{{k}}}" for k in range(arity)) + r"\right)"
     op = Op(name, arity, numpy, vjp, code, broadcast_axes, symbol, latex, infix, tuple(domain) or ((-3.0, 3.0),) * arity, jit, doc, names)
     OPS[name] = op
     return function(op)
 
 
-def array_row(name: str, numpy: Function, vjp: Any = None, *, arity: int | None = 1, axes: Any = None, symbol: str = "", latex: str = "", doc: str = "", names: tuple[str, ...] = ("a",)) -> Op:  # fmt: skip
-    OPS[name] = op = Op(name, arity, numpy, vjp, None, axes, symbol or name, latex, 0, (), False, doc, names)
+def array_row(name: str, numpy: Function, vjp: Any = None, *, arity: int | None = 1, axes: Any = None, symbol: str = "", latex: str = "", doc: str = "", names: tuple[str, ...] = ("a",), arrays: Any = None) -> Op:  # fmt: skip
+    OPS[name] = op = Op(name, arity, numpy, vjp, None, axes, symbol or name, latex, 0, (), False, doc, names, arrays)
     return op
 
 
@@ -442,12 +442,23 @@ def _log_softmax(x, axis):
     return x - np.log(np.sum(np.exp(x), axis=axis, keepdims=True))
 
 
+def _spread_out(g, shape):
+    """np.broadcast_to as an array of its own: the gradient of a sum is something one can write to."""
+    out = np.empty(shape, g.dtype)
+    out[...] = g
+    return out
+
+
 def _sum(x, axis, keepdims):
-    return np.sum(x, axis=axis, keepdims=keepdims)
+    return x.sum(axis=axis, keepdims=keepdims)
+
+
+def _matmul(a, b):
+    return a.dot(b) if a.ndim == b.ndim == 2 else np.matmul(a, b)  # the same product, a quarter of a small one's time less
 
 
 # fmt: off
-array_row("sum", _sum, (lambda g, y, x, axis, keepdims: apply("broadcast_to", expand_reduced(g, y, x, axis, keepdims), shape=x.shape),), axes=_row_axes("sum"))
+array_row("sum", _sum, (lambda g, y, x, axis, keepdims: apply("broadcast_to", expand_reduced(g, y, x, axis, keepdims), shape=x.shape),), axes=_row_axes("sum"), arrays=(lambda g, y, x, axis, keepdims: _spread_out(g if keepdims or g.ndim == 0 else g.reshape(_kept(x.shape, axis)), x.shape),))
 array_row("mean", lambda x, axis, keepdims: np.mean(x, axis=axis, keepdims=keepdims), (lambda g, y, x, axis, keepdims: apply("spread", expand_reduced(g, y, x, axis, keepdims), shape=x.shape, axis=axis),), axes=_row_axes("mean"))
 array_row("spread", lambda g, shape, axis: np.broadcast_to(g / _reduced_count(shape, axis), shape), (lambda c, y, g, shape, axis: apply("mean", c, axis=axis, keepdims=True),), axes=lambda shapes, shape, axis: shape)
 array_row("max", lambda x, axis, keepdims: np.max(x, axis=axis, keepdims=keepdims), (_extreme,), axes=_row_axes("max"))
@@ -458,7 +469,7 @@ array_row("cumsum", lambda x, axis: np.cumsum(x, axis=axis), (lambda g, y, x, ax
 array_row("logsumexp", _logsumexp, (lambda g, y, x, axis, keepdims: expand_reduced(g, y, x, axis, keepdims) * exp(x - expand_reduced(y, y, x, axis, keepdims)),))
 array_row("softmax", _softmax, (lambda g, y, x, axis: y * (g - apply("sum", g * y, axis=axis, keepdims=True)),))
 array_row("log_softmax", _log_softmax, (lambda g, y, x, axis: g - exp(y) * apply("sum", g, axis=axis, keepdims=True),))
-array_row("matmul", np.matmul, (lambda g, y, a, b: apply("matmul", g, swapped(b)), lambda g, y, a, b: apply("matmul", swapped(a), g)), arity=2, symbol="@", names=("a", "b"))
+array_row("matmul", _matmul, (lambda g, y, a, b: apply("matmul", g, swapped(b)), lambda g, y, a, b: apply("matmul", swapped(a), g)), arity=2, symbol="@", names=("a", "b"), arrays=(lambda g, y, a, b: _matmul(g, b.mT), lambda g, y, a, b: _matmul(a.mT, g)))
 array_row("reshape", lambda x, shape: x.reshape(shape), (lambda g, y, x, shape: apply("reshape", g, shape=x.shape),))
 array_row("transpose", lambda x, axes: x.transpose(axes), (lambda g, y, x, axes: apply("transpose", g, axes=inverse(axes)),))
 array_row("getitem", lambda x, index: x[index], (lambda g, y, x, index: apply("put", g, index=index, shape=x.shape),))

@@ -4,23 +4,32 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextvars import Context
+from functools import wraps
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
 
 from . import codegen, ops
-from .autodiff import sweep
+from .autodiff import history, sweep
 from .errors import ArgumentError, GradientError, ShapeError, describe, message
-from .graph import NUMBERS, Node, Op, Value, next_serial, reachable
+from .graph import NUMBERS, Node, Op, Slot, Value, next_serial
 
 ArrayLike = Any  # Tensor, ndarray, number or nested list of numbers
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 class _Mode(threading.local):
-    """Whether operations remember what they were computed from; each thread has its own."""
+    """What holds for this thread: whether operations remember what they were computed from, and `quietly(f, *args)`,
+    a call in which NumPy does not warn. (np.errstate costs more than a small product; its state lives in a context
+    variable, so a context in which it was set once does the same for a tenth.)"""
 
     recording = True
+
+    def __init__(self) -> None:
+        self.quietly = Context().run
+        self.quietly(np.seterr, all="ignore")
 
 
 mode = _Mode()
@@ -48,8 +57,6 @@ class no_grad:
         mode.recording = self._before
 
     def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        from functools import wraps
-
         @wraps(function)
         def inside(*args: Any, **kwargs: Any) -> Any:
             with type(self)():
@@ -64,20 +71,49 @@ class enable_grad(no_grad):
     _recording = True
 
 
-def _set(tensor: Tensor, data: Any, op: Op | None, args: tuple, attr: dict, requires_grad: bool) -> Tensor:
-    tensor.data = data
-    tensor.op = op
-    tensor.args = args
-    tensor.attr = attr
-    tensor.requires_grad = requires_grad
-    tensor.serial = next_serial()
-    tensor.grad = None
-    tensor.name = None
-    return tensor
-
-
 _NO_ATTR: dict[str, Any] = {}
-_quiet = np.errstate
+_NO_ARGS: tuple[Any, ...] = ()
+
+
+def evaluate(op: str | Op, *args: Any, **attr: Any) -> Any:
+    """Compute a row now. Links to the arguments are kept only if one of them requires a gradient."""
+    row = ops.OPS[op] if type(op) is str else op
+    values: list[Any] = []
+    tracked = False
+    for a in args:
+        if isinstance(a, Tensor):
+            values.append(a.data)
+            if a.requires_grad:
+                tracked = True
+        elif type(a) in NUMBERS:
+            values.append(a)
+        else:
+            return _evaluate_mixed(row, args, attr)  # type: ignore[arg-type]
+    if not tracked and not any([isinstance(a, Tensor) for a in args]):
+        return evaluate(row, *[Tensor(a) for a in args], **attr)  # Python numbers alone are float32, as in tl.tensor
+    try:
+        if row.graph is not None or row.jit and getattr(values[0], "size", codegen.BIG) >= codegen.BIG:
+            data = mode.quietly(codegen.forward(row), *values)[0]
+        else:
+            data = mode.quietly(row.numpy, *values, **attr)
+    except RuntimeError:  # the context is in use: an operation's own NumPy function called an operation
+        with np.errstate(all="ignore"):
+            data = row.numpy(*values, **attr)  # type: ignore[union-attr]
+    except (ValueError, TypeError, IndexError, OverflowError) as error:
+        raise explain(row, args, attr, error) from None
+    if type(data) is not np.ndarray and type(data) is not tuple:
+        data = np.asarray(data, dtype=np.float32 if type(data) is float else None)
+    if tracked and mode.recording and row.vjp is not None and (type(data) is tuple or data.dtype.kind == "f"):  # type: ignore[union-attr]
+        return _fill(_new(Tensor), data, row, args, attr, True)  # type: ignore[arg-type]
+    return _fill(_new(Tensor), data, None, _NO_ARGS, _NO_ATTR, False)
+
+
+def _evaluate_mixed(op: Op, args: tuple, attr: dict[str, Any]) -> Any:
+    """Arguments that are not all Tensors and numbers: a Node takes over, arrays and lists become Tensors."""
+    for a in args:
+        if isinstance(a, Node):
+            return a.apply(op, *args, **attr)
+    return evaluate(op, *[a if isinstance(a, Tensor) or type(a) in NUMBERS else _argument(op, args, a) for a in args], **attr)
 
 
 class Tensor(Value):
@@ -100,7 +136,7 @@ class Tensor(Value):
     grad: Tensor | None
 
     def __init__(self, data: ArrayLike, requires_grad: bool = False, dtype: Any = None, name: str | None = None):
-        _set(self, _to_array(data, dtype), None, (), _NO_ATTR, bool(requires_grad))
+        _fill(self, _to_array(data, dtype), None, _NO_ARGS, _NO_ATTR, bool(requires_grad))
         if requires_grad and self.data.dtype.kind != "f":
             raise GradientError(
                 message("tensor", f"only floats have gradients, this is {self.data.dtype}", remedy="pass dtype=np.float32 or np.float64")
@@ -108,23 +144,28 @@ class Tensor(Value):
         self.name = name
 
     # ------------------------------------------------------------------------------------------- the interpreter
-    def apply(self, op: str | Op, *args: Any, **attr: Any) -> Any:
-        return evaluate(op, *args, **attr)
+    apply = staticmethod(evaluate)  # type: ignore[assignment]
 
-    def pullback(self, g: Any, wanted: Sequence[bool]) -> list[Any]:
-        """Elementwise rows: the derived NumPy function or fused kernel, unless the gradient will itself be differentiated."""
+    def pullback(self, g: Any, wanted: tuple[bool, ...]) -> Sequence[Any]:  # type: ignore[override]
+        """The cotangents of the arguments: Tensors, with a history if one is recorded, of a Tensor; of an array, arrays.
+
+        Arrays need no histories, so they may take the short ways: the derived NumPy function or fused kernel of an
+        elementwise row, the rules on arrays of a row that has them.
+        """
         op = self.op
         assert op is not None
-        if mode.recording or not op.elementwise:
+        if type(g) is not np.ndarray and _has_history(g):
             return op.pullback(g, self, wanted)
-        pattern = tuple([None if type(a) is Tensor else a for a in self.args])
-        kernel, places = codegen.backward(op, pattern, tuple(wanted))
-        out: list[Any] = [None] * len(wanted)
-        if kernel is not None:
-            terms = kernel(g.data, self.data, *[a.data if type(a) is Tensor else a for a in self.args])
-            for k, term in zip(places, terms, strict=True):
-                out[k] = _wrap(term)
-        return out
+        if op.code is not None or op.graph is not None:
+            kernel = codegen.backward(op, wanted)
+            run = kernel if self.data.size >= codegen.BIG else kernel.whole
+            return run(g, self.data, *[a.data if isinstance(a, Tensor) else a for a in self.args])
+        if op.arrays is not None:
+            values, attr = [a.data if isinstance(a, Tensor) else a for a in self.args], self.attr
+            return [rule(g, self.data, *values, **attr) if w and rule else None for rule, w in zip(op.arrays, wanted, strict=True)]
+        lifted = {k: _wrap(part) for k, part in g.items()} if type(g) is dict else _wrap(g)
+        with no_grad():
+            return [_bare(term) for term in op.pullback(lifted, self, wanted)]
 
     def backward(self, gradient: ArrayLike = None, create_graph: bool = False, retain_grads: bool = False) -> None:
         """Add the derivative of this value to `.grad` of every leaf it was computed from.
@@ -149,30 +190,22 @@ class Tensor(Value):
         tensor([2., 4.])
         """
         seed = _seed("backward", self, gradient)
-        values = _leaves(self) if not retain_grads else _history(self)
-        with enable_grad() if create_graph else no_grad(), _quiet(all="ignore"):
-            found = sweep([self], [seed], keep=retain_grads)
+        order = history([self])
+        values = order if retain_grads else [v for v in order if v.op is None]
+        with enable_grad() if create_graph else no_grad(), np.errstate(all="ignore"):
+            found = sweep([self], [seed if create_graph else seed.data], keep=retain_grads, order=list(order))
             for value in values:
                 g = found.get(value.serial)
-                if isinstance(g, Tensor):
-                    value.grad = g if value.grad is None else value.grad + g
+                if g is None or type(g) is dict:
+                    continue
+                g = g if isinstance(g, Tensor) else _wrap(g)
+                value.grad = g if value.grad is None else value.grad + g
 
     # --------------------------------------------------------------------------------------------------- looking
-    @property
-    def shape(self) -> tuple[int, ...]:  # type: ignore[override]
-        return self.data.shape
-
-    @property
-    def dtype(self) -> np.dtype:
-        return self.data.dtype
-
-    @property
-    def ndim(self) -> int:
-        return self.data.ndim
-
-    @property
-    def size(self) -> int:
-        return self.data.size
+    shape = property(attrgetter("data.shape"), doc="The lengths of the axes.")
+    dtype = property(attrgetter("data.dtype"), doc="The NumPy dtype.")
+    ndim = property(attrgetter("data.ndim"), doc="How many axes there are.")
+    size = property(attrgetter("data.size"), doc="How many entries there are.")
 
     @property
     def T(self) -> Tensor:
@@ -197,9 +230,6 @@ class Tensor(Value):
     def detach(self) -> Tensor:
         """The same value without its history: no gradient flows through it."""
         return _wrap(self.data)
-
-
-
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         if copy:
@@ -276,6 +306,8 @@ class Tensor(Value):
         )
 
     def __matmul__(self, other: Any) -> Any:
+        if type(other) is Tensor and self.data.ndim == 2 == other.data.ndim:
+            return evaluate("matmul", self, other)
         return NUMPY_FUNCTIONS[np.matmul](self, other)
 
     def __rmatmul__(self, other: Any) -> Any:
@@ -285,10 +317,41 @@ class Tensor(Value):
 NUMPY_FUNCTIONS: dict[Any, Callable[..., Any]] = {}  # filled by the room `functions`
 
 
+def _fill(tensor: Tensor, data: Any, op: Op | None, args: tuple, attr: dict, requires_grad: bool) -> Tensor:
+    tensor.data = data
+    tensor.op = op
+    tensor.args = args
+    tensor.attr = attr
+    tensor.requires_grad = requires_grad
+    tensor.serial = next_serial()
+    tensor.grad = None
+    tensor.name = None
+    return tensor
+
+
+def _make(data: Any, op: Op | None, args: tuple, attr: dict, requires_grad: bool) -> Tensor:
+    """A Tensor of this very array, not of a copy."""
+    return _fill(_new(Tensor), data, op, args, attr, requires_grad)
+
+
+_new = Tensor.__new__
+
+
 def _wrap(data: Any) -> Tensor:
-    if type(data) is not np.ndarray:
-        data = np.asarray(data)
-    return _set(Tensor.__new__(Tensor), data, None, (), _NO_ATTR, False)
+    """A constant of this very array, not of a copy."""
+    return _fill(_new(Tensor), data if type(data) is np.ndarray else np.asarray(data), None, _NO_ARGS, _NO_ATTR, False)
+
+
+def _has_history(g: Any) -> bool:
+    """Whether a cotangent (or one of the parts of several) is a Tensor, not an array."""
+    return isinstance(g, Value) or type(g) is dict and any(isinstance(part, Value) for part in g.values())
+
+
+def _bare(term: Any) -> Any:
+    """The array of a cotangent."""
+    if type(term) is Slot:
+        return Slot(term.index, _bare(term.cotangent))
+    return term.data if isinstance(term, Tensor) else term
 
 
 def _restore(data: np.ndarray, requires_grad: bool, name: str | None) -> Tensor:
@@ -328,42 +391,6 @@ def _holds_numpy(data: Any) -> bool:
     while isinstance(data, list | tuple) and data:
         data = data[0]
     return hasattr(data, "dtype")
-
-
-def evaluate(op: str | Op, *args: Any, **attr: Any) -> Any:
-    """Compute a row now. Links to the arguments are kept only if one of them requires a gradient."""
-    if type(op) is str:
-        op = ops.OPS[op]
-    values = []
-    tracked = False
-    wrap = False
-    for a in args:
-        if type(a) is Tensor:
-            values.append(a.data)
-            tracked = tracked or a.requires_grad
-        elif type(a) in NUMBERS:
-            values.append(a)
-        elif isinstance(a, Node):
-            return a.apply(op, *args, **attr)
-        else:
-            wrap = True
-            break
-    if wrap:
-        return evaluate(op, *[a if isinstance(a, Tensor | Node) or type(a) in NUMBERS else _argument(op, args, a) for a in args], **attr)  # type: ignore[union-attr]
-    try:
-        with _quiet(all="ignore"):
-            if op.jit and type(values[0]) is np.ndarray and values[0].size >= codegen.BIG or op.graph is not None:  # type: ignore[union-attr]
-                data = codegen.forward(op)(*values)[0]
-            else:
-                data = op.numpy(*values, **attr)  # type: ignore[union-attr]
-    except (ValueError, TypeError, IndexError) as error:
-        raise explain(op, args, attr, error) from None
-    if type(data) is not np.ndarray and type(data) is not tuple:
-        data = np.asarray(data, dtype=np.float32 if type(data) is float else None)
-    out = Tensor.__new__(Tensor)
-    if tracked and mode.recording and op.vjp is not None and (data.dtype.kind == "f" if type(data) is np.ndarray else True):  # type: ignore[union-attr]
-        return _set(out, data, op, args, attr, True)
-    return _set(out, data, None, (), _NO_ATTR, False)
 
 
 Value.eager = staticmethod(evaluate)
@@ -414,14 +441,6 @@ def _seed(call: str, y: Tensor, gradient: Any) -> Tensor:
     if g.shape != y.shape:
         raise ShapeError(message(call, "the cotangent must have the shape of the value", {"y": y, "gradient": g}))
     return g if g.dtype == y.dtype else g.apply("astype", g, dtype=y.dtype)
-
-
-def _history(root: Tensor) -> list[Tensor]:
-    return reachable([root], follow=lambda v: v.requires_grad)
-
-
-def _leaves(root: Tensor) -> list[Tensor]:
-    return [v for v in _history(root) if v.op is None]
 
 
 def replace_value(leaf: Tensor, data: np.ndarray) -> None:
