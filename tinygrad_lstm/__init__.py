@@ -3,7 +3,7 @@
 Every public name is listed here; `tl.nn`, `tl.optim`, `tl.cells` and the like are rooms of their own.
 """
 
-from . import cells, nn
+from . import cells, init, nn, optim
 from .cell import cell
 from .errors import ArgumentError, FileError, GradientError, MissingExtra, ShapeError, TraceError
 from .functions import (
