@@ -183,15 +183,13 @@ class Module:
                 message("set_rng_state", f"the generators here are {sorted(own) or 'none'}", {"states": sorted(map(str, states))}, "give the result of rng_state()")
             )
         for name, state in states.items():
-            try:
-                type(own[name].bit_generator)().state = state
-            except (ValueError, TypeError, KeyError, OverflowError) as error:
-                kind = type(own[name].bit_generator).__name__
-                raise ArgumentError(message("set_rng_state", f"{name}: no state of a {kind} ({error})")) from None
+            kind = type(own[name].bit_generator)
+            if type(generator_in(state, f"{name}: ").bit_generator) is not kind:
+                raise ArgumentError(message("set_rng_state", f"{name} is a {kind.__name__} here, not a {state['bit_generator']}"))
 
         def apply() -> None:
             for name, state in states.items():
-                own[name].bit_generator.state = state
+                own[name].bit_generator.state = dict(state)
 
         return apply
 
@@ -285,6 +283,24 @@ def cast(call: str, name: str, array: np.ndarray, dtype: Any) -> np.ndarray:
     if out.dtype.kind == "f" and out.dtype != array.dtype and np.isinf(out).sum() != np.isinf(array).sum():
         raise ArgumentError(message(call, f"{name} holds numbers too large for {dtype}", {name: array}))
     return out
+
+
+BIT_GENERATORS = (np.random.PCG64, np.random.PCG64DXSM, np.random.MT19937, np.random.Philox, np.random.SFC64)
+
+
+def generator_in(state: Any, where: str = "") -> np.random.Generator:
+    """A new generator in a state of `bit_generator.state`, which may come from anywhere: NumPy trusts the positions in
+    its buffers, so they are checked here. Raises ArgumentError."""
+    kinds = {kind.__name__: kind for kind in BIT_GENERATORS}
+    try:
+        bits = kinds[state["bit_generator"]](0)
+        bits.state = dict(state)
+        sound = 0 <= bits.state.get("buffer_pos", 0) <= 4 and 0 <= dict(bits.state["state"]).get("pos", 0) <= 624
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError, IndexError):
+        sound = False
+    if not sound:
+        raise ArgumentError(message("set_rng_state", f"{where}this is no state of a generator", {"state": state}, "give the result of rng_state()"))
+    return np.random.Generator(bits)
 
 
 # ------------------------------------------------------------------------------------------- what constructors check
