@@ -16,7 +16,7 @@ from . import ops
 from .errors import ArgumentError, ShapeError, message
 from .graph import NUMBERS, Node, Value, apply
 from .ops import exp, log, sqrt, tanh
-from .tensor import NUMPY_FUNCTIONS, ArrayLike, Tensor, _plain_index, evaluate
+from .tensor import NUMPY_FUNCTIONS, ArrayLike, Tensor, _plain_index, _wrap, evaluate
 
 Axis = int | Sequence[int] | None
 
@@ -152,7 +152,7 @@ def _reduce(name: str, a: ArrayLike, axis: Axis, keepdims: bool) -> Any:
     if isinstance(a, Node):
         return a.apply(name, a, axis=axis, keepdims=keepdims)
     axes = _axes(name, axis, a.ndim)
-    if name in ("max", "min") and (a.size == 0 and math.prod(a.shape[k] for k in (axes if axes is not None else range(a.ndim))) == 0):
+    if name in ("max", "min") and a.size == 0 and math.prod(a.shape if axes is None else (a.shape[k] for k in axes)) == 0:
         raise ShapeError(message(name, "has no value over an empty axis", {"a": a, "axis": axis}))
     return evaluate(name, a, axis=axes, keepdims=bool(keepdims))
 
@@ -182,6 +182,8 @@ def prod(a: ArrayLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """The product over axes, multiplied pairwise, so that its gradient is right where entries are zero."""
     a = _lift(a)
     axes = _axes("prod", axis, a.ndim)
+    if a.dtype.kind != "f":
+        return _wrap(np.prod(a.data, axis=axes, keepdims=keepdims))
     kept = tuple(1 if axes is None or i in axes else n for i, n in enumerate(a.shape))
     rest = tuple(i for i in range(a.ndim) if axes is not None and i not in axes)
     order = (*(i for i in range(a.ndim) if i not in rest), *rest)
@@ -199,7 +201,7 @@ def var(a: ArrayLike, axis: Axis = None, ddof: int = 0, keepdims: bool = False) 
     axes = _axes("var", axis, a.ndim)
     n = math.prod(a.shape if axes is None else (a.shape[k] for k in axes))
     centred = a - mean(a, axis, keepdims=True)
-    return sum(centred * centred, axis, keepdims) / float(n - ddof) if n != ddof else sum(centred * centred, axis, keepdims) * math.nan
+    return sum(centred * centred, axis, keepdims) / builtins.max(n - ddof, 0)
 
 
 def std(a: ArrayLike, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Tensor:
@@ -226,9 +228,10 @@ def cumsum(a: ArrayLike, axis: int | None = None) -> Tensor:
 
 def _arg(name: str, a: ArrayLike, axis: int | None, keepdims: bool) -> Tensor:
     a = _lift(a)
-    if a.size == 0:
+    k = None if axis is None else _axis(name, axis, a.ndim)
+    if (a.size if k is None else a.shape[k]) == 0:
         raise ShapeError(message(name, "has no value over an empty axis", {"a": a}))
-    return evaluate(name, a, axis=None if axis is None else _axis(name, axis, a.ndim), keepdims=keepdims)
+    return evaluate(name, a, axis=k, keepdims=bool(keepdims))
 
 
 def argmax(a: ArrayLike, axis: int | None = None, keepdims: bool = False) -> Tensor:
@@ -285,9 +288,10 @@ def clip(a: ArrayLike, a_min: Any = None, a_max: Any = None, *, min: Any = None,
     low, high = a_min if a_min is not None else min, a_max if a_max is not None else max
     if low is None and high is None:
         raise ArgumentError(message("clip", "needs a_min, a_max or both"))
-    if low is None:
-        return apply("clip", a, -math.inf, high)
-    return apply("clip", a, low, math.inf if high is None else high)
+    a = _value(a)
+    if isinstance(a, Tensor) and a.dtype.kind != "f" and (low is None or high is None):  # an infinite limit would make floats of them
+        return ops.minimum(a, high) if low is None else ops.maximum(a, low)
+    return apply("clip", a, -math.inf if low is None else low, math.inf if high is None else high)
 
 
 def where(condition: ArrayLike, x: ArrayLike, y: ArrayLike) -> Tensor:
@@ -555,7 +559,13 @@ def take(a: ArrayLike, indices: ArrayLike, axis: int | None = None, mode: str = 
 def astype(a: ArrayLike, dtype: Any) -> Tensor:
     """The same values in another dtype; the gradient comes back in the old one."""
     a = _lift(a)
-    return a if np.dtype(dtype) == a.dtype else evaluate("astype", a, dtype=np.dtype(dtype))
+    try:
+        kind = np.dtype(dtype)
+    except TypeError as error:
+        raise ArgumentError(message("astype", str(error), {"a": a})) from None
+    if kind.kind not in "fiub":
+        raise ArgumentError(message("astype", f"a tensor holds numbers and booleans, not {kind}", {"a": a}))
+    return a if kind == a.dtype else evaluate("astype", a, dtype=kind)
 
 
 # ------------------------------------------------------------------------------- methods, and NumPy's own functions
@@ -617,6 +627,7 @@ NUMPY_FUNCTIONS.update(
                   ones_like)
     }
 )  # fmt: skip
+NUMPY_FUNCTIONS[np.amax], NUMPY_FUNCTIONS[np.amin] = max, min
 NUMPY_FUNCTIONS[np.shape] = lambda a: a.shape
 NUMPY_FUNCTIONS[np.ndim] = lambda a: a.ndim
 NUMPY_FUNCTIONS[np.size] = lambda a: a.size

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from .errors import ArgumentError, message
@@ -53,9 +54,13 @@ def _store(source: str, name: str, folder: Path | None) -> str:
         try:
             if not (path.exists() and path.read_text() == source):
                 handle, partial = tempfile.mkstemp(dir=folder, suffix=".tmp")
-                with os.fdopen(handle, "w") as file:
-                    file.write(source)
-                os.replace(partial, path)
+                try:
+                    with os.fdopen(handle, "w") as file:
+                        file.write(source)
+                    os.replace(partial, path)
+                except OSError:
+                    os.unlink(partial)
+                    raise
             return str(path)
         except OSError:
             pass
@@ -82,10 +87,13 @@ def compile_source(source: str, name: str) -> Callable[..., Any]:
             path = _store(text, unique, folder)
             import numba
 
-            scope: dict[str, Any] = {"__name__": unique, "__file__": path}
-            exec(compile(text, path, "exec"), scope)
+            module = ModuleType(f"tinygrad_lstm.generated.{unique}")
+            module.__file__ = path
+            sys.modules[module.__name__] = module  # by this name numba's cache finds the function's globals in another process
+            exec(compile(text, path, "exec"), vars(module))
             on_disk = not path.startswith("<")
-            kernel = _compiled[unique] = numba.njit(nogil=True, cache=on_disk, fastmath=FLAGS, error_model="numpy")(scope[unique])
+            kernel = numba.njit(nogil=True, cache=on_disk, fastmath=FLAGS, error_model="numpy")(getattr(module, unique))
+            _compiled[unique] = kernel
         return kernel
 
 
@@ -141,12 +149,11 @@ def run_slices(job: Callable[[int, int], Any], n: int, at_least: int = 1) -> Non
     if parts == 1:
         job(0, n)
         return
+    cuts = [n * k // parts for k in range(parts + 1)]
     with _lock:
         if _pool is None:
             _pool = ThreadPoolExecutor(_threads - 1, thread_name_prefix="tinygrad_lstm")
-        pool = _pool
-    cuts = [n * k // parts for k in range(parts + 1)]
-    others = [pool.submit(job, lo, hi) for lo, hi in zip(cuts[1:], cuts[2:], strict=False)]
+        others = [_pool.submit(job, lo, hi) for lo, hi in zip(cuts[1:], cuts[2:], strict=False)]
     try:
         job(cuts[0], cuts[1])
     finally:

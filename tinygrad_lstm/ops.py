@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from .errors import ArgumentError, ShapeError, TraceError, message
-from .graph import OPS, Op, Slot, Value, apply, broadcast_axes
+from .graph import NUMBERS, OPS, Op, Slot, Value, apply, broadcast_axes
 
 Function = Callable[..., Any]
 
@@ -96,7 +96,7 @@ _erf_each = np.frompyfunc(math.erf, 1, 1)
 
 
 def _where(condition, a, b):
-    if isinstance(a, bool | int | float) and isinstance(b, bool | int | float):
+    if isinstance(a, NUMBERS) and isinstance(b, NUMBERS) and not isinstance(a, bool) | isinstance(b, bool):
         a = np.float32(a)  # two Python numbers: float32, as everywhere
     return np.where(condition, a, b)
 
@@ -107,15 +107,19 @@ def _normal_cdf(x):
 
 def _pow_base(g, y, a, b):
     if isinstance(b, Value):
-        return g * where(equal(b, 0), 0.0, b * a ** (b - 1))
+        a = where(logical_and(equal(a, 0), equal(b, 0)), 1.0, a)  # 0**0 is 1, and does not move with its base
+        return g * (b * a ** (b - 1))
     return g * 0.0 if b == 0 else g if b == 1 else g * (b * a ** (b - 1))
 
 
 def _pow_exponent(g, y, a, b):
     if isinstance(a, Value):
-        base = where(equal(a, 0), 1.0, a)  # 0**b does not move with b > 0; log 0 must not be met, in any order
-        return g * where(equal(a, 0), 0.0, y * log(base))
+        still = logical_and(equal(a, 0), greater_equal(b, 0))  # 0**b does not move with b; log 0 must not be met, in any order
+        return g * where(still, 0.0, y * log(where(still, 1.0, a)))
     return g * (y * math.log(a)) if a > 0 else g * (y * 0.0 if a == 0 else y * math.nan)
+
+
+_LARGER, _LOWER = "({0} if {0} >= {1} or {0} != {0} else {1})", "({0} if {0} <= {1} or {0} != {0} else {1})"
 
 
 def _split_tie(first: bool):
@@ -156,8 +160,8 @@ leaky_relu_row = elementwise_row("leaky_relu", "({0} if not {0} <= 0 else {1} * 
 elu_row = elementwise_row("elu", "({0} if not {0} <= 0 else {1} * expm1({0}))", lambda x, alpha: np.where(x <= 0, alpha * np.expm1(np.minimum(x, 0)), x), (lambda g, y, x, alpha: where(less_equal(x, 0), g * alpha * exp(minimum(x, 0.0)), g), lambda g, y, x, alpha: where(less_equal(x, 0), g * expm1(minimum(x, 0.0)), 0.0)), domain=((-3, 3), (0.5, 2)), jit=True, doc="x where x > 0, else alpha * (e**x - 1) (Clevert, Unterthiner & Hochreiter 2015)")
 sign = elementwise_row("sign", "(1 if {0} > 0 else (-1 if {0} < 0 else 0 * {0}))", np.sign, (None,), doc="-1, 0 or 1; the derivative is 0")
 floor = elementwise_row("floor", "floor({0})", np.floor, (None,), latex=r"\lfloor {0} \rfloor", doc="The largest integer not above x; the derivative is 0")
-maximum = elementwise_row("maximum", "({0} if {0} >= {1} or {0} != {0} else {1})", np.maximum, (_split_tie(True), _split_tie(False)), symbol="max", latex=r"\max\left({0}, {1}\right)", doc="The larger of a and b; NaN if one is NaN. At a tie each gets half of the gradient")
-minimum = elementwise_row("minimum", "({0} if {0} <= {1} or {0} != {0} else {1})", np.minimum, (_split_tie(True), _split_tie(False)), symbol="min", latex=r"\min\left({0}, {1}\right)", doc="The smaller of a and b; NaN if one is NaN. At a tie each gets half of the gradient")
+maximum = elementwise_row("maximum", _LARGER, np.maximum, (_split_tie(True), _split_tie(False)), symbol="max", latex=r"\max\left({0}, {1}\right)", doc="The larger of a and b; NaN if one is NaN. At a tie each gets half of the gradient")
+minimum = elementwise_row("minimum", _LOWER, np.minimum, (_split_tie(True), _split_tie(False)), symbol="min", latex=r"\min\left({0}, {1}\right)", doc="The smaller of a and b; NaN if one is NaN. At a tie each gets half of the gradient")
 where = elementwise_row("where", "({1} if {0} else {2})", _where, (None, lambda g, y, c, a, b: where(c, g, 0.0), lambda g, y, c, a, b: where(c, 0.0, g)), latex=r"\left({1} \text{{ if }} {0} \text{{ else }} {2}\right)", doc="a where the condition c holds, else b")
 less = elementwise_row("less", "({0} < {1})", np.less, (None, None), symbol="<", latex="{0} < {1}", infix=-1, doc="a < b")
 less_equal = elementwise_row("less_equal", "({0} <= {1})", np.less_equal, (None, None), symbol="<=", latex=r"{0} \le {1}", infix=-1, doc="a <= b")
@@ -168,26 +172,18 @@ not_equal = elementwise_row("not_equal", "({0} != {1})", np.not_equal, (None, No
 logical_and = elementwise_row("logical_and", "({0} and {1})", np.logical_and, (None, None), symbol="and", latex=r"{0} \land {1}", infix=-2, doc="a and b")
 logical_or = elementwise_row("logical_or", "({0} or {1})", np.logical_or, (None, None), symbol="or", latex=r"{0} \lor {1}", infix=-2, doc="a or b")
 logical_not = elementwise_row("logical_not", "(not {0})", np.logical_not, (None,), symbol="not", latex=r"\lnot {0}", doc="not x")
-detach = elementwise_row("detach", "{0}", lambda x: x, (None,), latex="{0}", doc="x, as a constant: no gradient flows through")
+detach = elementwise_row("detach", "{0}", lambda x: x, None, latex="{0}", doc="x, as a constant: no gradient flows through")
 # fmt: on
-
-
-def _clip(x, low, high):
-    return np.minimum(np.maximum(x, low), high)
-
-
-def _clip_inside(g, y, x, low, high):
-    return where(logical_or(less(x, low), greater(x, high)), 0.0, g)
 
 
 clip_row = elementwise_row(
     "clip",
-    "({1} if {0} < {1} else ({2} if {0} > {2} else {0}))",
-    _clip,
+    _LOWER.format(_LARGER, "{2}"),
+    lambda x, low, high: np.minimum(np.maximum(x, low), high),
     (
-        _clip_inside,
-        lambda g, y, x, low, high: where(less(x, low), g, 0.0),
-        lambda g, y, x, low, high: where(logical_and(greater(x, high), greater_equal(x, low)), g, 0.0),
+        lambda g, y, x, low, high: where(logical_or(less(x, low), greater(x, high)), 0.0, g),
+        lambda g, y, x, low, high: where(logical_and(less(x, low), less_equal(low, high)), g, 0.0),
+        lambda g, y, x, low, high: where(greater(maximum(x, low), high), g, 0.0),
     ),
     domain=((-3, 3), (-2, -1), (1, 2)),
     doc="x limited to [low, high]; on the boundary the gradient is x's",
@@ -421,24 +417,25 @@ def _extreme(g, y, x, axis, keepdims):
     return expand_reduced(g, y, x, axis, keepdims) * attains / apply("sum", attains, axis=axis, keepdims=True)
 
 
+def _top(x, axis):
+    """The largest entries, taken out before an exponential; an empty axis has none and needs none."""
+    return np.max(x, axis=axis, keepdims=True) if x.size else np.sum(x, axis=axis, keepdims=True)
+
+
 def _logsumexp(x, axis, keepdims):
-    top = np.max(x, axis=axis, keepdims=True, initial=-np.inf)
+    top = _top(x, axis)
     top = np.where(np.isfinite(top), top, 0).astype(x.dtype, copy=False)
     y = np.log(np.sum(np.exp(x - top), axis=axis, keepdims=True)) + top
-    return y if keepdims else y.reshape([n for i, n in enumerate(x.shape) if i not in _axes_set(x.ndim, axis)])
-
-
-def _axes_set(ndim: int, axis: Any) -> set[int]:
-    return set(range(ndim)) if axis is None else {a % ndim for a in (axis if isinstance(axis, tuple) else (axis,))}
+    return y if keepdims else np.squeeze(y, axis=axis)
 
 
 def _softmax(x, axis):
-    e = np.exp(x - np.max(x, axis=axis, keepdims=True))
+    e = np.exp(x - _top(x, axis))
     return e / np.sum(e, axis=axis, keepdims=True)
 
 
 def _log_softmax(x, axis):
-    x = x - np.max(x, axis=axis, keepdims=True)
+    x = x - _top(x, axis)
     return x - np.log(np.sum(np.exp(x), axis=axis, keepdims=True))
 
 

@@ -28,6 +28,7 @@ class _Mode(threading.local):
     recording = True
 
     def __init__(self) -> None:
+        self.before: list[bool] = []
         self.quietly = Context().run
         self.quietly(np.seterr, all="ignore")
 
@@ -50,11 +51,11 @@ class no_grad:
     _recording = False
 
     def __enter__(self) -> None:
-        self._before = mode.recording
+        mode.before.append(mode.recording)
         mode.recording = self._recording
 
     def __exit__(self, *_: Any) -> None:
-        mode.recording = self._before
+        mode.recording = mode.before.pop()
 
     def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(function)
@@ -159,7 +160,7 @@ class Tensor(Value):
         if op.code is not None or op.graph is not None:
             kernel = codegen.backward(op, wanted)
             run = kernel if self.data.size >= codegen.BIG else kernel.whole
-            return run(g, self.data, *[a.data if isinstance(a, Tensor) else a for a in self.args])
+            return run(g, self.data, *[a.data if isinstance(a, Tensor) else g.dtype.type(a) for a in self.args])
         if op.arrays is not None:
             values, attr = [a.data if isinstance(a, Tensor) else a for a in self.args], self.attr
             return [rule(g, self.data, *values, **attr) if w and rule else None for rule, w in zip(op.arrays, wanted, strict=True)]
@@ -196,9 +197,9 @@ class Tensor(Value):
             found = sweep([self], [seed if create_graph else seed.data], keep=retain_grads, order=list(order))
             for value in values:
                 g = found.get(value.serial)
-                if g is None or type(g) is dict:
+                if type(g) is dict or g is None and value.op is not None:
                     continue
-                g = g if isinstance(g, Tensor) else _wrap(g)
+                g = g if isinstance(g, Tensor) else _wrap(np.zeros_like(value.data) if g is None else g)
                 value.grad = g if value.grad is None else value.grad + g
 
     # --------------------------------------------------------------------------------------------------- looking
@@ -281,6 +282,10 @@ class Tensor(Value):
 
     # --------------------------------------------------------------------------------------------- NumPy's protocols
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        if method == "__call__" and not kwargs and ufunc in _CONSTANT_UFUNCS:
+            return _wrap(ufunc(*[x.data if isinstance(x, Tensor) else x for x in inputs]))
+        if method == "__call__" and not kwargs and ufunc is np.matmul:
+            return NUMPY_FUNCTIONS[ufunc](*inputs)
         op = _UFUNCS.get(ufunc)
         if op is None or method != "__call__" or kwargs:
             asked = ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}"
@@ -304,6 +309,9 @@ class Tensor(Value):
         raise ArgumentError(
             message("x[...] = y", "a tensor's value never changes", {"x": self}, "build the new value: tl.where(mask, y, x), tl.concatenate, tl.stack")
         )
+
+    def __pow__(self, other: Any) -> Any:
+        return evaluate("square", self) if type(other) in (int, float) and other == 2 else evaluate("pow", self, other)
 
     def __matmul__(self, other: Any) -> Any:
         if type(other) is Tensor and self.data.ndim == 2 == other.data.ndim:
@@ -363,8 +371,13 @@ def _plain_index(index: Any) -> Any:
         return tuple(map(_plain_index, index))
     if isinstance(index, Tensor):
         return index.data
+    if isinstance(index, np.ndarray):
+        return index.copy()  # the caller's may change before a gradient is put back
     if isinstance(index, list):
-        return np.asarray([_plain_index(i) for i in index], dtype=None if index else np.intp)
+        try:
+            return np.array([_plain_index(i) for i in index], dtype=None if index else np.intp)
+        except ValueError as error:
+            raise ShapeError(message("x[...]", f"a list of indices must be rectangular ({error})", {"index": index})) from None
     return index
 
 
@@ -374,6 +387,10 @@ def _to_array(data: Any, dtype: Any = None) -> np.ndarray:
         raise ArgumentError(message("tensor", "a traced value has no array", {"data": data}))
     if isinstance(data, Tensor):
         data = data.data
+    if isinstance(data, list | tuple) and _tracked_within(data):
+        raise ArgumentError(
+            message("tensor", "a list of tensors with a history would lose it", {"data": data}, "tl.stack or tl.concatenate keeps the gradient")
+        )
     try:
         array = np.array(data, dtype=dtype)
     except (ValueError, TypeError) as error:
@@ -385,6 +402,10 @@ def _to_array(data: Any, dtype: Any = None) -> np.ndarray:
     if dtype is None and not isinstance(data, np.ndarray | np.generic) and array.dtype.kind in "fiu" and not _holds_numpy(data):
         array = array.astype(np.float32)
     return array
+
+
+def _tracked_within(data: Any) -> bool:
+    return any(a.requires_grad if isinstance(a, Tensor) else isinstance(a, list | tuple) and _tracked_within(a) for a in data)
 
 
 def _holds_numpy(data: Any) -> bool:
@@ -455,5 +476,5 @@ _UFUNCS: dict[np.ufunc, Op] = {
     **{op.numpy: op for op in ops.OPS.values() if isinstance(op.numpy, np.ufunc) and op.elementwise},
     np.reciprocal: ops.OPS["reciprocal"],
     np.fabs: ops.OPS["abs"],
-    np.float_power: ops.OPS["pow"],
 }
+_CONSTANT_UFUNCS = (np.isnan, np.isfinite, np.isinf, np.signbit)
