@@ -3,7 +3,7 @@
 Every public name is listed here; `tl.nn`, `tl.optim`, `tl.cells` and the like are rooms of their own.
 """
 
-from . import cells, init, nn, optim
+from . import cells, data, init, nn, optim
 from .cell import cell
 from .checkpoint import load, save
 from .errors import ArgumentError, FileError, GradientError, MissingExtra, ShapeError, TraceError
@@ -101,6 +101,7 @@ from .ops import (
     tanh,
 )
 from .tensor import Tensor, enable_grad, no_grad
+from .train import fit
 
 __version__ = "0.1.0"
 __all__ = [name for name in dir() if not name.startswith("_")]

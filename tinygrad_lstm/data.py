@@ -24,9 +24,10 @@ import numpy as np
 from .errors import ArgumentError, FileError, ShapeError, message
 
 # Not prose written by programmers: tests, tables of characters, texts of the manual, other people's packages.
-_LEFT_OUT = frozenset(
-    "test tests idle_test site-packages dist-packages lib-dynload encodings entities.py pydoc_data __pycache__".split()
-)
+_LEFT_OUT = frozenset([
+    "test", "tests", "idle_test", "site-packages", "dist-packages", "lib-dynload", "encodings", "entities.py",
+    "pydoc_data", "__pycache__",
+])  # fmt: skip
 
 
 # ----------------------------------------------------------------------------------------------------------- documents
