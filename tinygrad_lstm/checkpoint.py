@@ -57,20 +57,31 @@ def save(path: str | os.PathLike[str], model: Module, optimizer: Optimizer | Non
 
     Examples
     --------
-    >>> model = nn.Linear(3, 2, seed=0)
-    >>> tl.save(folder / "model.safetensors", model, step=7, rng=np.random.default_rng(1))
-    >>> tl.load(folder / "model.safetensors", nn.Linear(3, 2))["step"]
-    7
+    >>> import tempfile
+    >>> model, again = tl.nn.Linear(3, 2, seed=0), tl.nn.Linear(3, 2)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     tl.save(folder + "/model.safetensors", model, step=7, rng=np.random.default_rng(1))
+    ...     facts = tl.load(folder + "/model.safetensors", again)
+    >>> facts["step"], bool((again.weight == model.weight).numpy().all())
+    (7, True)
     """
     target = _path("save", path)
     if not isinstance(model, Module):
-        raise ArgumentError(message("save", "model must be a Module", {"model": model}, "tl.save(path, model, optimizer)"))
+        raise ArgumentError(
+            message("save", "model must be a Module", {"model": model}, "tl.save(path, model, optimizer)")
+        )
     if optimizer is not None and not isinstance(optimizer, Optimizer):
-        raise ArgumentError(message("save", "optimizer must be one of tl.optim", {"optimizer": optimizer}, "name a fact: step=..."))
+        raise ArgumentError(
+            message("save", "optimizer must be one of tl.optim", {"optimizer": optimizer}, "name a fact: step=...")
+        )
     tensors = model.state_dict()
     for name in tensors:
         if name.startswith("__"):
-            raise ArgumentError(message("save", f"names that begin with __ are the file's own, not {name!r}", remedy="rename the attribute"))
+            raise ArgumentError(
+                message(
+                    "save", f"names that begin with __ are the file's own, not {name!r}", remedy="rename the attribute"
+                )
+            )
     state = optimizer.state_dict() if optimizer is not None else None
     if state is not None:
         tensors |= {OPTIMIZER + name: array for name, array in state.pop("arrays").items()}
@@ -86,7 +97,9 @@ def save(path: str | os.PathLike[str], model: Module, optimizer: Optimizer | Non
     _write(target, tensors, {"format": "np", **texts, "header": _seal(texts)})
 
 
-def load(path: str | os.PathLike[str], model: Module | None = None, optimizer: Optimizer | None = None) -> dict[str, Any]:
+def load(
+    path: str | os.PathLike[str], model: Module | None = None, optimizer: Optimizer | None = None
+) -> dict[str, Any]:
     """Read a file of `save` back into a model and an optimiser, and return the facts.
 
     The whole file is read and checked first (digests, names, shapes): on an error nothing has changed. A safetensors
@@ -118,7 +131,11 @@ def load(path: str | os.PathLike[str], model: Module | None = None, optimizer: O
     try:
         if model is not None:
             if not isinstance(model, Module):
-                raise ArgumentError(message("load", "model must be a Module", {"model": model}, "facts = tl.load(path, model, optimizer)"))
+                raise ArgumentError(
+                    message(
+                        "load", "model must be a Module", {"model": model}, "facts = tl.load(path, model, optimizer)"
+                    )
+                )
             changes.append(model.prepare_state_dict(own)[0])
             if rng:
                 changes.append(model.prepare_rng_state(rng))
@@ -127,7 +144,9 @@ def load(path: str | os.PathLike[str], model: Module | None = None, optimizer: O
                 raise ArgumentError(message("load", "optimizer must be one of tl.optim", {"optimizer": optimizer}))
             if state is None:
                 raise ShapeError("it holds no state of an optimiser: it was saved without one")
-            arrays = {name.removeprefix(OPTIMIZER): array for name, array in tensors.items() if name.startswith(OPTIMIZER)}
+            arrays = {
+                name.removeprefix(OPTIMIZER): array for name, array in tensors.items() if name.startswith(OPTIMIZER)
+            }
             changes.append(optimizer.prepare_state_dict({**state, "arrays": arrays}))
     except (ShapeError, ArgumentError) as error:
         if isinstance(error, ArgumentError) and str(error).startswith("`load`"):
@@ -155,7 +174,9 @@ def _write(target: Path, tensors: Mapping[str, np.ndarray], metadata: dict[str, 
             partial.unlink(missing_ok=True)
         _sync_folder(target.parent)
     except (OSError, SafetensorError) as error:
-        raise FileError(message("save", f"{target} could not be written: {_reason(error)}", remedy=_why_not(target))) from None
+        raise FileError(
+            message("save", f"{target} could not be written: {_reason(error)}", remedy=_why_not(target))
+        ) from None
 
 
 def _sync_folder(folder: Path) -> None:
@@ -217,9 +238,11 @@ def _seal(texts: Mapping[str, str]) -> str:
 def _path(call: str, path: Any) -> Path:
     """The file meant, links followed: a link is kept and its target replaced."""
     try:
-        return Path(os.path.realpath(os.fspath(path)))  # type: ignore[arg-type]
+        return Path(os.path.realpath(os.fspath(path)))
     except (TypeError, ValueError):
-        raise ArgumentError(message(call, "the path of the file comes first", {"path": path}, f"tl.{call}('model.safetensors', model)")) from None
+        raise ArgumentError(
+            message(call, "the path of the file comes first", {"path": path}, f"tl.{call}('model.safetensors', model)")
+        ) from None
 
 
 def _reason(error: BaseException) -> str:
@@ -261,12 +284,19 @@ def _plain(value: Any, where: str, tensors: dict[str, np.ndarray]) -> Any:
     if isinstance(value, Mapping):
         for key in value:
             if not isinstance(key, str) or key in (ARRAY, GENERATOR):
-                raise ArgumentError(message("save", f"{where}: the keys of a dict must be strings, not {key!r}", remedy="use str(key)"))
+                raise ArgumentError(
+                    message("save", f"{where}: the keys of a dict must be strings, not {key!r}", remedy="use str(key)")
+                )
         return {key: _plain(item, f"{where}.{key}", tensors) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item, f"{where}[{k}]", tensors) for k, item in enumerate(value)]
     raise ArgumentError(
-        message("save", f"{where} cannot be written", {where: value}, "facts are numbers, strings, None, arrays, generators, and lists and dicts of them")
+        message(
+            "save",
+            f"{where} cannot be written",
+            {where: value},
+            "facts are numbers, strings, None, arrays, generators, and lists and dicts of them",
+        )
     )
 
 

@@ -19,7 +19,9 @@ from .functions import generator
 Shape = int | Sequence[int]
 
 
-def uniform(shape: Shape, low: float = 0.0, high: float = 1.0, *, rng: Any = None, dtype: Any = np.float32) -> np.ndarray:
+def uniform(
+    shape: Shape, low: float = 0.0, high: float = 1.0, *, rng: Any = None, dtype: Any = np.float32
+) -> np.ndarray:
     """Independent samples, uniform on [low, high). rng : a numpy.random.Generator or a seed.
 
     Examples
@@ -31,7 +33,9 @@ def uniform(shape: Shape, low: float = 0.0, high: float = 1.0, *, rng: Any = Non
     return generator(rng).uniform(low, high, _shape("uniform", shape)).astype(dtype)
 
 
-def normal(shape: Shape, mean: float = 0.0, std: float = 1.0, *, rng: Any = None, dtype: Any = np.float32) -> np.ndarray:
+def normal(
+    shape: Shape, mean: float = 0.0, std: float = 1.0, *, rng: Any = None, dtype: Any = np.float32
+) -> np.ndarray:
     """Independent samples of the normal distribution. rng : a numpy.random.Generator or a seed."""
     return generator(rng).normal(mean, std, _shape("normal", shape)).astype(dtype)
 
@@ -55,7 +59,11 @@ def eye(shape: Shape, *, dtype: Any = np.float32) -> np.ndarray:
     """The identity, for square recurrent weights (Le, Jaitly & Hinton 2015, IRNN); a stack of them for (k*n, n)."""
     rows, columns = _matrix("eye", shape)
     if columns == 0 or rows % columns:
-        raise ShapeError(message("eye", "the rows are one or several identities", {"shape": (rows, columns)}, "use (n, n) or (k*n, n)"))
+        raise ShapeError(
+            message(
+                "eye", "the rows are one or several identities", {"shape": (rows, columns)}, "use (n, n) or (k*n, n)"
+            )
+        )
     return np.tile(np.eye(columns, dtype=dtype), (rows // columns, 1))
 
 
@@ -93,13 +101,19 @@ def xavier_normal(shape: Shape, gain: float = 1.0, *, rng: Any = None, dtype: An
 
 
 def kaiming_uniform(
-    shape: Shape, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu", *, rng: Any = None, dtype: Any = np.float32
+    shape: Shape,
+    a: float = 0.0,
+    mode: str = "fan_in",
+    nonlinearity: str = "leaky_relu",
+    *,
+    rng: Any = None,
+    dtype: Any = np.float32,
 ) -> np.ndarray:
     """Uniform on +-gain * sqrt(3 / fan) (He, Zhang, Ren & Sun 2015).
 
     Parameters
     ----------
-    a : the negative slope of the leaky ReLU that follows. With a = sqrt(5) the bound is 1 / sqrt(fan in): Linear's default.
+    a : the negative slope of the leaky ReLU that follows. a = sqrt(5) makes the bound 1 / sqrt(fan in).
     mode : "fan_in" keeps the variance of the values, "fan_out" that of the gradients.
     nonlinearity : see `calculate_gain`.
     """
@@ -108,7 +122,13 @@ def kaiming_uniform(
 
 
 def kaiming_normal(
-    shape: Shape, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu", *, rng: Any = None, dtype: Any = np.float32
+    shape: Shape,
+    a: float = 0.0,
+    mode: str = "fan_in",
+    nonlinearity: str = "leaky_relu",
+    *,
+    rng: Any = None,
+    dtype: Any = np.float32,
 ) -> np.ndarray:
     """Normal with standard deviation gain / sqrt(fan) (He, Zhang, Ren & Sun 2015); arguments of `kaiming_uniform`."""
     std = calculate_gain(nonlinearity, a) / math.sqrt(max(1, _fan("kaiming_normal", shape, mode)))
@@ -129,7 +149,9 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     if nonlinearity == "leaky_relu":
         return math.sqrt(2.0 / (1.0 + (0.01 if param is None else param) ** 2))
     if nonlinearity not in GAINS:
-        raise ArgumentError(message("calculate_gain", f"knows no {nonlinearity!r}", remedy=f"one of leaky_relu, {', '.join(GAINS)}"))
+        raise ArgumentError(
+            message("calculate_gain", f"knows no {nonlinearity!r}", remedy=f"one of leaky_relu, {', '.join(GAINS)}")
+        )
     return GAINS[nonlinearity]
 
 
@@ -150,7 +172,7 @@ def _fan(name: str, shape: Shape, mode: str) -> int:
 
 def _shape(name: str, shape: Shape) -> tuple[int, ...]:
     try:
-        dims = (shape.__index__(),) if hasattr(shape, "__index__") else tuple(n.__index__() for n in shape)  # type: ignore[union-attr]
+        dims = (shape.__index__(),) if hasattr(shape, "__index__") else tuple(n.__index__() for n in shape)
     except (TypeError, AttributeError):
         raise ArgumentError(message(name, "a shape is an integer or a tuple of integers", {"shape": shape})) from None
     if any(n < 0 for n in dims):

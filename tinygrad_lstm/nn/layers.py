@@ -13,7 +13,7 @@ from ..errors import ArgumentError, ShapeError, message
 from ..functions import generator
 from ..tensor import Tensor
 from . import functional as F
-from .module import Module, check_dtype, check_size, parameter
+from .module import Module, check_dtype, check_row, check_size, indices, parameter
 
 
 class Linear(Module):
@@ -34,23 +34,33 @@ class Linear(Module):
 
     Examples
     --------
-    >>> layer = nn.Linear(3, 2, seed=0)
+    >>> layer = tl.nn.Linear(3, 2, seed=0)
     >>> layer(tl.zeros((5, 3))).shape, layer
     ((5, 2), Linear(in_features=3, out_features=2, bias=True)  # 8 parameters)
     """
 
-    def __init__(self, in_features: int, out_features: int, bias: bool = True, *, dtype: Any = np.float32, seed: Any = None):
+    def __init__(
+        self, in_features: int, out_features: int, bias: bool = True, *, dtype: Any = np.float32, seed: Any = None
+    ):
         self.in_features = check_size("Linear", "in_features", in_features, least=0)
         self.out_features = check_size("Linear", "out_features", out_features, least=0)
         dtype, rng = check_dtype("Linear", dtype), generator(seed)
         bound = 1.0 / math.sqrt(max(1, in_features))
-        self.weight = parameter(init.uniform((out_features, in_features), -bound, bound, rng=rng, dtype=dtype), "weight")
+        self.weight = parameter(
+            init.uniform((out_features, in_features), -bound, bound, rng=rng, dtype=dtype), "weight"
+        )
         self.bias = parameter(init.uniform(out_features, -bound, bound, rng=rng, dtype=dtype), "bias") if bias else None
 
     def forward(self, x: Any) -> Tensor:
         x = x if isinstance(x, Tensor) else Tensor(x)
         if x.ndim == 0 or x.shape[-1] != self.in_features:
-            raise ShapeError(message("Linear", f"the last axis of x must be in_features = {self.in_features}", {"x": x, "weight": self.weight}))
+            raise ShapeError(
+                message(
+                    "Linear",
+                    f"the last axis of x must be in_features = {self.in_features}",
+                    {"x": x, "weight": self.weight},
+                )
+            )
         return F.linear(x, self.weight, self.bias)
 
     def extra_repr(self) -> str:
@@ -76,24 +86,32 @@ class Embedding(Module):
 
     Examples
     --------
-    >>> table = nn.Embedding(10, 4, padding_idx=0, seed=0)
+    >>> table = tl.nn.Embedding(10, 4, padding_idx=0, seed=0)
     >>> table([[0, 3, 3]]).shape
     (1, 3, 4)
     """
 
     def __init__(
-        self, num_embeddings: int, embedding_dim: int, padding_idx: int | None = None, *, dtype: Any = np.float32, seed: Any = None
+        self,
+        num_embeddings: int,
+        embedding_dim: int,
+        padding_idx: int | None = None,
+        *,
+        dtype: Any = np.float32,
+        seed: Any = None,
     ):
         self.num_embeddings = check_size("Embedding", "num_embeddings", num_embeddings)
         self.embedding_dim = check_size("Embedding", "embedding_dim", embedding_dim)
-        self.padding_idx = None if padding_idx is None else F._row("Embedding", padding_idx, num_embeddings)
+        self.padding_idx = (
+            None if padding_idx is None else check_row("Embedding", "padding_idx", padding_idx, num_embeddings)
+        )
         table = init.normal((num_embeddings, embedding_dim), rng=generator(seed), dtype=check_dtype("Embedding", dtype))
         if self.padding_idx is not None:
             table[self.padding_idx] = 0
         self.weight = parameter(table, "weight")
 
     def forward(self, ids: Any) -> Tensor:
-        return F.embedding(F.indices("Embedding", "ids", ids, self.num_embeddings), self.weight, self.padding_idx)
+        return F.embedding(indices("Embedding", "ids", ids, self.num_embeddings), self.weight, self.padding_idx)
 
     def extra_repr(self) -> str:
         padding = f", padding_idx={self.padding_idx}" if self.padding_idx is not None else ""
@@ -110,9 +128,9 @@ class Dropout(Module):
 
     Examples
     --------
-    >>> drop = nn.Dropout(0.5, seed=0)
+    >>> drop = tl.nn.Dropout(0.5, seed=0)
     >>> drop(tl.ones(4)).tolist(), drop.eval()(tl.ones(4)).tolist()
-    ([2.0, 0.0, 0.0, 0.0], [1.0, 1.0, 1.0, 1.0])
+    ([2.0, 2.0, 2.0, 0.0], [1.0, 1.0, 1.0, 1.0])
     """
 
     def __init__(self, p: float = 0.5, *, dtype: Any = np.float32, seed: Any = None):
@@ -144,7 +162,7 @@ class LayerNorm(Module):
 
     Examples
     --------
-    >>> nn.LayerNorm(2)(tl.tensor([[1.0, 3.0]])).tolist()
+    >>> tl.nn.LayerNorm(2)(tl.tensor([[1.0, 3.0]])).tolist()
     [[-0.9999949932098389, 0.9999949932098389]]
     """
 
@@ -160,13 +178,17 @@ class LayerNorm(Module):
     ):
         shape = tuple(normalized_shape) if isinstance(normalized_shape, tuple | list) else (normalized_shape,)
         if not shape:
-            raise ShapeError(message("LayerNorm", "normalized_shape names at least one axis", {"normalized_shape": normalized_shape}))
+            raise ShapeError(
+                message("LayerNorm", "normalized_shape names at least one axis", {"normalized_shape": normalized_shape})
+            )
         self.normalized_shape = tuple(check_size("LayerNorm", "normalized_shape", n) for n in shape)
         self.eps = eps
         self.elementwise_affine = elementwise_affine
         dtype = check_dtype("LayerNorm", dtype)
         self.weight = parameter(init.ones(self.normalized_shape, dtype=dtype), "weight") if elementwise_affine else None
-        self.bias = parameter(init.zeros(self.normalized_shape, dtype=dtype), "bias") if elementwise_affine and bias else None
+        self.bias = (
+            parameter(init.zeros(self.normalized_shape, dtype=dtype), "bias") if elementwise_affine and bias else None
+        )
 
     def forward(self, x: Any) -> Tensor:
         return F.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
@@ -184,18 +206,30 @@ class Sequential(Module):
 
     Examples
     --------
-    >>> net = nn.Sequential(nn.Linear(3, 4, seed=0), tl.tanh, nn.Linear(4, 1, seed=1))
+    >>> net = tl.nn.Sequential(tl.nn.Linear(3, 4, seed=0), tl.tanh, tl.nn.Linear(4, 1, seed=1))
     >>> net(tl.ones((2, 3))).shape, list(net.state_dict())
     ((2, 1), ['0.weight', '0.bias', '2.weight', '2.bias'])
     """
 
     def __init__(self, *parts: Any):
-        named = parts[0] if len(parts) == 1 and isinstance(parts[0], Mapping) else {str(k): part for k, part in enumerate(parts)}
+        named = (
+            parts[0]
+            if len(parts) == 1 and isinstance(parts[0], Mapping)
+            else {str(k): part for k, part in enumerate(parts)}
+        )
         for name, part in named.items():
             if not callable(part):
-                raise ArgumentError(message("Sequential", f"part {name} is neither a module nor a function", {str(name): part}))
+                raise ArgumentError(
+                    message("Sequential", f"part {name} is neither a module nor a function", {str(name): part})
+                )
             if hasattr(type(self), str(name)):
-                raise ArgumentError(message("Sequential", f"a part cannot be called {name!r}, which is a method", remedy="choose another name"))
+                raise ArgumentError(
+                    message(
+                        "Sequential",
+                        f"a part cannot be called {name!r}, which is a method",
+                        remedy="choose another name",
+                    )
+                )
         self._order = tuple(str(name) for name in named)
         for name, part in named.items():
             setattr(self, str(name), part)
@@ -212,8 +246,9 @@ class Sequential(Module):
         return len(self._order)
 
     def __getitem__(self, k: int | slice) -> Any:
-        names = self._order[k]
-        return Sequential({name: getattr(self, name) for name in names}) if isinstance(k, slice) else getattr(self, names)
+        if isinstance(k, slice):
+            return Sequential({name: getattr(self, name) for name in self._order[k]})
+        return getattr(self, self._order[k])
 
 
 class _Activation(Module):

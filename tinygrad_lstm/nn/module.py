@@ -1,9 +1,9 @@
 """Modules: objects that own parameters. Nothing is registered; what a module owns is what its attributes hold.
 
-A *parameter* is an attribute that is a Tensor leaf with `requires_grad=True`; a *part* is an attribute that is a Module.
-Both are found in lists, tuples and dicts too, under the name of the path (`layers.0.weight`). A leaf that needs no
-gradient (a frozen weight, a mask) is no parameter, but it belongs to the state, as a buffer does in torch; begin its
-name with `_` to keep it out.
+A *parameter* is an attribute that is a Tensor leaf with `requires_grad=True`; a *part* is one that is a Module. Both
+are found in lists, tuples and dicts too, under the name of the path (`layers.0.weight`). A leaf that needs no gradient
+(a frozen weight, a mask) is no parameter, but it belongs to the state, as a buffer does in torch; begin its name with
+`_` to keep it out.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from ..errors import ArgumentError, ShapeError, message
-from ..tensor import FLOATS, Tensor, replace_value
+from ..tensor import FLOATS, ArrayLike, Tensor, replace_value
 
 M = TypeVar("M", bound="Module")
 
@@ -49,7 +49,9 @@ class Module:
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What the module computes; a call of the module comes here."""
-        raise ArgumentError(message(type(self).__name__, "has no forward", remedy="define `def forward(self, x): ...` in the class"))
+        raise ArgumentError(
+            message(type(self).__name__, "has no forward", remedy="define `def forward(self, x): ...` in the class")
+        )
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.forward(*args, **kwargs)
@@ -117,7 +119,7 @@ class Module:
         Parameters
         ----------
         state : name -> NumPy array, Tensor, or torch's array. A value is cast to the parameter's dtype (float64 into a
-            float32 parameter is rounded); floats do not go into integers, nor finite numbers where they become infinite.
+            float32 parameter is rounded), but not floats to integers, nor finite numbers to infinite ones.
         strict : every name must be here and there. If False, the names that are not are returned and passed over. A
             shared parameter needs only one of its names.
 
@@ -130,24 +132,36 @@ class Module:
         apply()
         return mismatch
 
-    def prepare_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> tuple[Callable[[], None], KeyMismatch]:
+    def prepare_state_dict(
+        self, state: Mapping[str, Any], strict: bool = True
+    ) -> tuple[Callable[[], None], KeyMismatch]:
         """The checks of `load_state_dict`, and the function that then does it and cannot fail."""
         owner = type(self).__name__
         if not isinstance(state, Mapping):
-            raise ArgumentError(message("load_state_dict", "takes a dict of names and arrays", {"state": state}, "model.state_dict()"))
+            raise ArgumentError(
+                message("load_state_dict", "takes a dict of names and arrays", {"state": state}, "model.state_dict()")
+            )
         leaves = dict(_leaves(self))
         given = {id(leaf) for name, leaf in leaves.items() if name in state}
         missing = [name for name, leaf in leaves.items() if id(leaf) not in given]
         unexpected = [str(name) for name in state if name not in leaves]
         values = {name: as_array("load_state_dict", name, value) for name, value in state.items() if name in leaves}
-        problems = [f"{name}: is {leaves[name].shape} here, {value.shape} in the state" for name, value in values.items() if value.shape != leaves[name].shape]
+        problems = [
+            f"{name}: is {leaves[name].shape} here, {value.shape} in the state"
+            for name, value in values.items()
+            if value.shape != leaves[name].shape
+        ]
         if strict:
             problems += [f"{name}: missing in the state" for name in missing]
             problems += [f"{name}: unexpected, no such name here" for name in unexpected]
         if problems:
             listed = "\n    ".join(problems)
             raise ShapeError(
-                message("load_state_dict", f"the state does not fit {owner}; nothing was changed\n    {listed}", remedy=_remedy(missing, unexpected))
+                message(
+                    "load_state_dict",
+                    f"the state does not fit {owner}; nothing was changed\n    {listed}",
+                    remedy=_remedy(missing, unexpected),
+                )
             )
         chosen: dict[int, tuple[str, Tensor, np.ndarray]] = {}
         for name, value in values.items():
@@ -155,7 +169,12 @@ class Module:
             value = cast("load_state_dict", name, value, leaf.dtype)
             first, _, other = chosen.setdefault(id(leaf), (name, leaf, value))
             if not np.array_equal(other, value, equal_nan=value.dtype.kind == "f"):
-                raise ShapeError(message("load_state_dict", f"{first} and {name} are one shared parameter here, but two values in the state"))
+                raise ShapeError(
+                    message(
+                        "load_state_dict",
+                        f"{first} and {name} are one shared parameter here, but two values in the state",
+                    )
+                )
 
         def apply() -> None:
             for _, leaf, value in chosen.values():
@@ -166,7 +185,7 @@ class Module:
     def rng_state(self) -> dict[str, dict[str, Any]]:
         """Name -> state of every `numpy.random.Generator` the module and its parts hold (Dropout's): what a run that is
         to be resumed to the same bits needs beside the parameters."""
-        return {name: generator.bit_generator.state for name, generator in _generators(self)}
+        return {name: dict(generator.bit_generator.state) for name, generator in _generators(self)}
 
     def set_rng_state(self, states: Mapping[str, Mapping[str, Any]]) -> None:
         """Set the generators to states of `rng_state`; checked first, as in `load_state_dict`.
@@ -180,12 +199,19 @@ class Module:
         own = dict(_generators(self))
         if not isinstance(states, Mapping) or set(states) != set(own):
             raise ArgumentError(
-                message("set_rng_state", f"the generators here are {sorted(own) or 'none'}", {"states": sorted(map(str, states))}, "give the result of rng_state()")
+                message(
+                    "set_rng_state",
+                    f"the generators here are {sorted(own) or 'none'}",
+                    {"states": sorted(map(str, states))},
+                    "give the result of rng_state()",
+                )
             )
         for name, state in states.items():
             kind = type(own[name].bit_generator)
             if type(generator_in(state, f"{name}: ").bit_generator) is not kind:
-                raise ArgumentError(message("set_rng_state", f"{name} is a {kind.__name__} here, not a {state['bit_generator']}"))
+                raise ArgumentError(
+                    message("set_rng_state", f"{name} is a {kind.__name__} here, not a {state['bit_generator']}")
+                )
 
         def apply() -> None:
             for name, state in states.items():
@@ -199,7 +225,11 @@ class Module:
         return ""
 
     def __repr__(self) -> str:
-        parts = [f"({name}): {part!r}" for name, part in _attributes(self) if isinstance(part, Module) and not name.startswith("_")]
+        parts = [
+            f"({name}): {part!r}"
+            for name, part in _attributes(self)
+            if isinstance(part, Module) and not name.startswith("_")
+        ]
         count = f"{self.num_parameters:,} parameter{'s' if self.num_parameters != 1 else ''}"
         head = f"{type(self).__name__}({self.extra_repr()}"
         if not parts:
@@ -294,16 +324,23 @@ def generator_in(state: Any, where: str = "") -> np.random.Generator:
     kinds = {kind.__name__: kind for kind in BIT_GENERATORS}
     try:
         bits = kinds[state["bit_generator"]](0)
-        bits.state = dict(state)
-        sound = 0 <= bits.state.get("buffer_pos", 0) <= 4 and 0 <= dict(bits.state["state"]).get("pos", 0) <= 624
+        bits.state = state
+        sound = 0 <= state.get("buffer_pos", 0) <= 4 and 0 <= state["state"].get("pos", 0) <= 624
     except (KeyError, TypeError, ValueError, OverflowError, AttributeError, IndexError):
         sound = False
     if not sound:
-        raise ArgumentError(message("set_rng_state", f"{where}this is no state of a generator", {"state": state}, "give the result of rng_state()"))
+        raise ArgumentError(
+            message(
+                "set_rng_state",
+                f"{where}this is no state of a generator",
+                {"state": state},
+                "give the result of rng_state()",
+            )
+        )
     return np.random.Generator(bits)
 
 
-# ------------------------------------------------------------------------------------------- what constructors check
+# ---------------------------------------------------------------------------------------------- what modules check
 def parameter(values: np.ndarray, name: str | None = None) -> Tensor:
     """A leaf that is trained."""
     return Tensor(values, requires_grad=True, name=name)
@@ -325,3 +362,35 @@ def check_size(owner: str, name: str, value: Any, least: int = 1) -> int:
     if isinstance(value, bool) or not hasattr(value, "__index__") or value.__index__() < least:
         raise ArgumentError(message(owner, f"{name} must be an integer of at least {least}", {name: value}))
     return value.__index__()
+
+
+def check_row(owner: str, name: str, value: Any, count: int) -> int:
+    """The index of a row, which may be counted from the end."""
+    if isinstance(value, bool) or not hasattr(value, "__index__") or not -count <= value.__index__() < count:
+        raise ArgumentError(message(owner, f"{name} is a row, {-count} to {count - 1}", {name: value}))
+    return value.__index__() % count
+
+
+def indices(call: str, name: str, value: ArrayLike, count: int) -> np.ndarray:
+    """Integers in 0 ... count - 1, or an error that says which one is not; whole floats are integers
+    (`tl.tensor([0, 2])` holds floats)."""
+    ids = np.asarray(value.data if isinstance(value, Tensor) else value)
+    if (
+        ids.dtype.kind == "f"
+        and not getattr(value, "requires_grad", False)
+        and np.isfinite(ids).all()
+        and (ids == np.floor(ids)).all()
+    ):
+        ids = ids.astype(np.intp)
+    if ids.dtype.kind not in "iu":
+        raise ArgumentError(
+            message(
+                call, f"{name} must hold integers", {name: value}, "an integer array: np.array(ids), or .astype(int)"
+            )
+        )
+    if ids.size and (ids.min() < 0 or ids.max() >= count):
+        at = tuple(int(k) for k in np.argwhere((ids < 0) | (ids >= count))[0])
+        raise ShapeError(
+            message(call, f"{name}{list(at) if at else ''} is {ids[at]}, outside 0 ... {count - 1}", {name: value})
+        )
+    return ids.astype(np.intp, copy=False)
