@@ -1,0 +1,132 @@
+"""`tl.draw`: pictures of cells, of computations, of layers and models; one call, one picture language.
+
+Cells are placed and routed here (rooms `block`, `place`, `route`, `memory`), because a general layout does not know
+that a state runs straight along the top; computations are laid out by Graphviz. Both are DOT text before they are
+anything else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..errors import ArgumentError, describe, message
+from ..graph import Value
+from .chain import rolled as draw_rolled
+from .chain import unrolled as draw_unrolled
+from .computation import computation
+from .formula import formulas
+from .language import Sheet, theme_of
+from .legend import legend as draw_legend
+from .memory import Light, Memory
+from .modules import modules
+from .render import Drawing
+
+__all__ = ["Drawing", "draw"]
+
+
+class _Draw:
+    """The function `tl.draw`, and by its side `tl.draw.legend()`."""
+
+    def __call__(self, thing: Any, **options: Any) -> Drawing:
+        """Draw a cell, a Tensor's computation, or a module.
+
+        Parameters
+        ----------
+        thing : a cell (`tl.cells.lstm`, or yours): its memory block. A Tensor, or several in a list: the computation that
+            made them, with values, and with gradients after `backward`. A layer or model: its modules.
+        theme : "light" or "dark".
+
+        For a cell
+            steps : that many steps unrolled, x_0 x_1 ...; with `detail=True` the middle one in full.
+            rolled : the network with its loop.
+            highlight : a name of a quantity, or several ("f", ["i", "g"]): what computes it in colour, the rest faded, and
+                its equation below. equations : all equations below.
+        For a computation
+            values, gradients : show what each value is (the numbers of small ones; mean and range of others).
+            fold : "time" (default): repeated steps beyond 4 become one; None: everything.
+            direction : "forward" (default), "backward" or "both".
+            depth : the most operations to follow from the result, None for all.
+
+        Returns
+        -------
+        A `Drawing`: `.dot`, `.svg`, `.save("a.svg|png|pdf|dot|html")`; shows itself in notebooks.
+
+        Raises
+        ------
+        ArgumentError : nothing that can be drawn, an option it does not have, an unknown name (the known ones are listed).
+
+        Examples
+        --------
+        >>> tl.draw(tl.cells.lstm, highlight="f")
+        <drawing of lstm: f>
+        >>> x = tl.tensor([2.0], requires_grad=True)
+        >>> tl.draw((x * x).sum())
+        <drawing of sum>
+        """
+        if isinstance(thing, Value) or isinstance(thing, list | tuple) and thing and all(isinstance(t, Value) for t in thing):
+            dot, title = computation([thing] if isinstance(thing, Value) else list(thing), **_known(options, _COMPUTATION, "a computation"))
+            return Drawing(dot, title)
+        if hasattr(thing, "graph") and hasattr(thing.graph, "new_states"):
+            return _cell(thing, **_known(options, _CELL, "a cell"))
+        if callable(getattr(thing, "named_modules", None)) or callable(getattr(thing, "named_parameters", None)):
+            dot, title = modules(thing, **_known(options, _MODULE, "a module"))
+            return Drawing(dot, title)
+        raise ArgumentError(message("draw", f"cannot draw {describe(thing)}", remedy="give it a Tensor, a cell, a layer or a model"))
+
+    def legend(self, theme: str = "light") -> Drawing:
+        """What the shapes and colours mean, as a picture."""
+        return Drawing(draw_legend(theme), "the picture language")
+
+    def __repr__(self) -> str:
+        return "<function draw>"
+
+
+draw = _Draw()
+
+_CELL = ("theme", "steps", "rolled", "highlight", "equations", "detail")
+_COMPUTATION = ("theme", "values", "gradients", "fold", "direction", "depth")
+_MODULE = ("theme", "depth")
+
+
+def _known(options: dict[str, Any], known: Sequence[str], what: str) -> dict[str, Any]:
+    for name in options:
+        if name not in known:
+            raise ArgumentError(message("draw", f"{what} is not drawn with {name}=", remedy=f"its options: {', '.join(known)}"))
+    return options
+
+
+def _cell(cell: Any, theme: str = "light", steps: int | None = None, rolled: bool = False, highlight: Any = None,
+          equations: bool = False, detail: bool = False) -> Drawing:  # fmt: skip
+    name = str(cell.name)
+    sheet = Sheet(name, theme_of(theme))
+    description = (cell.__doc__ or "").strip().split("\n")[0]
+    if rolled and steps is not None:
+        raise ArgumentError(message("draw", "is either rolled or unrolled: rolled=True or steps=", {"steps": steps}))
+    if highlight is not None and (rolled or steps is not None):
+        raise ArgumentError(message("draw", "highlight= shows one step of the explanation; leave out rolled= and steps="))
+    if rolled:
+        draw_rolled(cell, sheet)
+        return Drawing(sheet.dot(), f"{name}, rolled", description)
+    if steps is not None:
+        if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
+            raise ArgumentError(message("draw", "steps is a number of steps, at least 1", {"steps": steps}))
+        draw_unrolled(cell, sheet, steps, Memory(cell) if detail else None)
+        return Drawing(sheet.dot(), f"{name}, {steps} step{'s' * (steps > 1)}", description)
+    memory = Memory(cell)
+    names = [] if highlight is None else [highlight] if isinstance(highlight, str) else list(highlight)
+    if not all(isinstance(n, str) for n in names):
+        raise ArgumentError(message("draw", "highlight is a name of a quantity, or a list of names", {"highlight": highlight}))
+    light = Light(memory, names)
+    memory.draw(sheet, light=light)
+    wanted = memory.quantities() if equations else light.nodes
+    if wanted:
+        _beside(sheet, formulas(cell.graph, wanted))
+    return Drawing(sheet.dot(), f"{name}: {', '.join(names)}" if names else name, description)
+
+
+def _beside(sheet: Sheet, lines: list[str]) -> None:
+    """Equations under a block, one below the other, starting at its left."""
+    y, left, size = sheet.bottom + 20, sheet.left + 24, 15
+    for k, line in enumerate(lines):
+        sheet.line(f"equation {k}", left, y + 24 * k, line, size=size)

@@ -1,0 +1,277 @@
+"""The computation that made a Tensor: one box a value, with its shape, what it holds and its gradient.
+
+Laid out by Graphviz. A loop over time repeats the same operations with the same distances between them; such periods
+are found in the order of creation (no marks are left by the loop), each step gets a frame, and steps beyond a few are
+folded into one, so that a picture does not grow with time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..errors import ArgumentError, message
+from ..graph import NUMBERS, Value, reachable
+from .language import FONT, LIT, THEMES, WIRE, attributes, escaped, plain, quoted, sign, theme_of
+
+KEPT = 4  # steps drawn one by one; beyond: the first two, the folded ones, the last
+SMALL = 6  # values of so many elements are written out
+BIG = 400  # values from which on edges are straight and layouts quick
+
+
+# --------------------------------------------------------------------------------------------------------- periods
+@dataclass(frozen=True)
+class Period:
+    """`count` repetitions of `length` values, from place `start` of the order of creation on."""
+
+    start: int
+    length: int
+    count: int
+
+    @property
+    def stop(self) -> int:
+        return self.start + self.length * self.count
+
+
+def periods(signatures: np.ndarray, least: int = 3) -> list[Period]:
+    """The repetitions in a sequence of integers, longest stretches first found; at least `least` times, no overlap."""
+    found: list[Period] = []
+    waiting = [(0, len(signatures))]
+    while waiting:
+        start, stop = waiting.pop()
+        best = _period(signatures[start:stop], least)
+        if best is not None:
+            best = Period(best.start + start, best.length, best.count)
+            found.append(best)
+            waiting += [(start, best.start), (best.stop, stop)]
+    return sorted(found, key=lambda p: p.start)
+
+
+def _period(s: np.ndarray, least: int) -> Period | None:
+    n = len(s)
+    for k in (4, 2, 6, 1, 3, 5, 7):
+        anchor = n * k // 8
+        if anchor >= n:
+            continue
+        same = np.flatnonzero(s[:anchor] == s[anchor])[::-1][:64]
+        for p in (anchor - same).tolist():
+            equal = s[p:] == s[:-p]
+            broken = np.flatnonzero(~equal)
+            place = np.searchsorted(broken, anchor - p)
+            low = int(broken[place - 1]) + 1 if place > 0 else 0
+            high = int(broken[place]) if place < len(broken) else n - p
+            count = (high - low) // p + 1
+            if high > anchor - p >= low and count >= least and p * count >= 6:
+                return Period(low, p, count)
+    return None
+
+
+# ------------------------------------------------------------------------------------------------------ what is shown
+def summary(array: Any) -> str:
+    """A value in a few words: its numbers if they are few, else smallest, mean and largest; and what is not finite."""
+    array = np.asarray(array)
+    if array.size == 0:
+        return "empty"
+    if array.size <= SMALL:
+        numbers = ", ".join(_short(v) for v in array.ravel().tolist())
+        return numbers if array.ndim == 0 else f"[{numbers}]"
+    if array.dtype.kind == "b":
+        return f"{int(array.sum())} of {array.size} true"
+    with np.errstate(all="ignore"):
+        finite = np.isfinite(array)
+        bad = array.size - int(finite.sum())
+        good = array[finite] if bad else array
+        if good.size == 0:
+            return f"{bad} not finite"
+        low, mean, high = float(good.min()), float(good.mean(dtype=np.float64)), float(good.max())
+    text = f"{_short(low)} … {_short(mean)} … {_short(high)}"
+    return f"{text}, {bad} not finite" if bad else text
+
+
+def _short(value: Any) -> str:
+    return str(value) if isinstance(value, bool) else f"{value:.3g}".replace("-", "−")
+
+
+def _kind(v: Value) -> str:
+    if v.op is None:
+        return "parameter" if v.requires_grad else "input"
+    if v.op.elementwise:
+        return "pointwise"
+    return "layer" if v.op.name in ("linear", "matmul", "einsum") else "value"
+
+
+def _head(v: Value) -> str:
+    """The operation as it is written, with its numbers: × 0.5."""
+    if v.op is None:
+        return plain(v.name) if v.name else ("parameter" if v.requires_grad else "constant")
+    text = sign(v.op.symbol)
+    numbers = [(k, a) for k, a in enumerate(v.args) if isinstance(a, NUMBERS)]
+    if numbers and len(v.args) == 2:
+        k, a = numbers[0]
+        text = f"{_short(a)} {text}" if k == 0 else f"{text} {_short(a)}"
+    return plain(f"{v.name} = {text}" if v.name else text)
+
+
+def _label(v: Value, values: bool, gradients: bool, faint: str) -> str:
+    """A box's text: the operation, then shape and dtype, value and gradient in smaller letters."""
+    shape = "×".join(map(str, v.shape)) if v.shape is not None else ""
+    facts = [f"{shape or 'number'} {getattr(v, 'dtype', None) or ''}".strip()] if getattr(v, "dtype", None) is not None else [" ".join(map(str, v.shape or ()))]
+    data, grad = getattr(v, "data", None), getattr(v, "grad", None)
+    if values and isinstance(data, np.ndarray):
+        facts.append(summary(data))
+    if gradients and grad is not None:
+        facts.append(f"gradient {summary(grad.data)}")
+    rows = "".join(f'<br/><font point-size="9" color="{faint}">{escaped(f)}</font>' for f in facts if f)
+    return f"<{escaped(_head(v))}{rows}>"
+
+
+# ------------------------------------------------------------------------------------------------------------ the graph
+class _Picture:
+    """Which values are drawn, which stand for others, and the frames around steps."""
+
+    def __init__(self, roots: Sequence[Value], fold: str | None, depth: int | None):
+        self.values: list[Value] = reachable(roots)
+        if depth is not None:
+            near, front = {id(r) for r in roots}, list(roots)
+            for _ in range(depth):
+                front = [a for v in front for a in v.args if isinstance(a, Value) and id(a) not in near and not near.add(id(a))]  # type: ignore[func-returns-value]
+            self.cut = {id(v) for v in self.values if id(v) not in near}
+            self.values = [v for v in self.values if id(v) in near]
+        else:
+            self.cut = set()
+        self.made = [v for v in self.values if v.op is not None]
+        self.periods = periods(self._signatures()) if len(self.made) >= 6 else []
+        self.step: dict[int, tuple[int, int]] = {}  # value -> (period, step)
+        self.folded: dict[int, str] = {}  # value -> the name of what stands for it
+        self.folds: dict[str, tuple[int, int, int]] = {}
+        for k, p in enumerate(self.periods):
+            hidden = range(2, p.count - 1) if fold == "time" and p.count > KEPT else range(0)
+            name = f"fold {k}"
+            if hidden:
+                self.folds[name] = (k, hidden.start, hidden.stop)
+            for i in range(p.start, p.stop):
+                step = (i - p.start) // p.length
+                if step in hidden:
+                    self.folded[id(self.made[i])] = name
+                else:
+                    self.step[id(self.made[i])] = (k, step)
+        self._fold_leaves()
+
+    def _fold_leaves(self) -> None:
+        """Leaves that only folded values read (the inputs of folded steps) go with them."""
+        if not self.folded:
+            return
+        readers: dict[int, set[str | None]] = {}
+        for v in self.made:
+            for a in v.args:
+                if isinstance(a, Value) and a.op is None:
+                    readers.setdefault(id(a), set()).add(self.folded.get(id(v)))
+        for leaf, names in readers.items():
+            if len(names) == 1 and (name := names.pop()) is not None:
+                self.folded[leaf] = name
+
+    def _signatures(self) -> np.ndarray:
+        """An integer for every value made: equal for equal operations at equal distances from what they read."""
+        place = {id(v): k for k, v in enumerate(self.made)}
+        known: dict[Any, int] = {}
+        out = np.empty(len(self.made), dtype=np.int64)
+        for k, v in enumerate(self.made):
+            if len(v.args) > 8:
+                key: Any = ("many", k)
+            else:
+                far = tuple(("number" if not isinstance(a, Value) else k - place[id(a)] if id(a) in place else "leaf") for a in v.args)
+                key = (v.op.name, v.shape, far)  # type: ignore[union-attr]
+                if v.op.name in ("getitem", "item"):  # type: ignore[union-attr]  # what every step takes its part of
+                    key = (v.op.name, v.shape)  # type: ignore[union-attr]
+            out[k] = known.setdefault(key, len(known))
+        return out
+
+
+def computation(roots: Sequence[Value], theme: str = "light", values: bool = True, gradients: bool = True,
+                fold: str | None = "time", direction: str = "forward", depth: int | None = None) -> tuple[str, str]:  # fmt: skip
+    """(DOT text, title) of the computation of `roots`."""
+    looks = THEMES[theme_of(theme)]
+    if fold not in ("time", None):
+        raise ArgumentError(message("draw", "fold is 'time' or None", {"fold": fold}))
+    if direction not in ("forward", "backward", "both"):
+        raise ArgumentError(message("draw", "direction is 'forward', 'backward' or 'both'", {"direction": direction}))
+    if depth is not None and (isinstance(depth, bool) or not isinstance(depth, int) or depth < 0):
+        raise ArgumentError(message("draw", "depth is a number of operations, or None", {"depth": depth}))
+    picture = _Picture(roots, fold, depth)
+    shown = [v for v in picture.values if id(v) not in picture.folded]
+    names = {id(v): f"v{k}" for k, v in enumerate(shown)}
+    names |= {v: name for v, name in picture.folded.items()}
+    faint = looks["faint"].text
+
+    boxes: dict[tuple[int, int] | None, list[str]] = {}
+    for v in shown:
+        look = looks[_kind(v)]
+        facts: dict[str, Any] = dict(label=_label(v, values, gradients, faint), fillcolor=look.fill, color=look.edge, fontcolor=look.text)
+        if any(v is r for r in roots):
+            facts["penwidth"] = 2.0
+        if v.op is None:
+            facts["shape"] = "box" if v.requires_grad else "ellipse"
+            facts["style"] = "filled"
+        if v.op is not None and v.op.doc:
+            facts["tooltip"] = plain(v.op.doc)
+        boxes.setdefault(picture.step.get(id(v)), []).append(f"{names[id(v)]} [{attributes(facts)}]")
+    for name, (_, start, stop) in picture.folds.items():
+        look = looks["fold"]
+        text = f"<steps {start} to {stop - 1}<br/><font point-size=\"9\" color=\"{faint}\">{stop - start:,} steps like the others</font>>"
+        boxes.setdefault(None, []).append(f'"{name}" [{attributes(dict(label=text, shape="box3d", style="filled", fillcolor=look.fill, color=look.edge, fontcolor=look.text))}]')
+
+    lines: list[str] = []
+    for where, inside in boxes.items():
+        if where is None:
+            lines += [f"  {line}" for line in inside]
+            continue
+        k, step = where
+        frame = attributes(dict(label=f"step {step}", style="rounded,filled", fillcolor=looks["frame"].fill, color=looks["frame"].edge, fontcolor=faint, fontsize=10))
+        lines += [f'  subgraph "cluster {k} {step}" {{', f"    graph [{frame}]", *(f"    {line}" for line in inside), "  }"]
+    lines += _edges(picture, names, theme, direction)
+
+    large = len(shown) > BIG
+    general: dict[str, Any] = dict(
+        bgcolor=looks["page"].fill, fontname=FONT, rankdir="LR" if picture.periods else "TB", nodesep=0.22, ranksep=0.35, pad=0.15, newrank="true",
+    )  # fmt: skip
+    if large:
+        general |= dict(splines="line", nslimit=2.0, nslimit1=2.0, mclimit=0.3)
+    title = _title(roots)
+    head = f"digraph {quoted(title)} {{\n  graph [{attributes(general)}]\n"
+    node = attributes(dict(fontname=FONT, shape="box", style="rounded,filled", fontsize=13, margin="0.09,0.05", height=0.3, width=0.4))
+    edge = attributes(dict(color=WIRE[theme], arrowsize=0.6, penwidth=1.1, fontname=FONT))
+    return head + f"  node [{node}]\n  edge [{edge}]\n" + "\n".join(lines) + "\n}\n", title
+
+
+def _edges(picture: _Picture, names: dict[int, str], theme: str, direction: str) -> list[str]:
+    lines, seen = [], set()
+    back = attributes(dict(color=LIT[theme], style="dashed", constraint="false"))
+    for v in picture.made:
+        for a in v.args:
+            if not isinstance(a, Value):
+                continue
+            if id(a) in picture.cut:
+                if (id(a), id(v)) not in seen:
+                    seen.add((id(a), id(v)))
+                    name = f"more {len(seen)}"
+                    lines.append(f'  "{name}" [label="…", shape=plaintext, style="", fontcolor="{THEMES[theme]["faint"].text}"]')
+                    lines.append(f'  "{name}" -> {names[id(v)]} [style=dotted]')
+                continue
+            tail, head = names[id(a)], names[id(v)]
+            if tail == head or (tail, head) in seen and (id(a) in picture.folded or id(v) in picture.folded):
+                continue
+            seen.add((tail, head))
+            if direction in ("forward", "both"):
+                lines.append(f'  "{tail}" -> "{head}"')
+            if a.requires_grad and direction == "both":
+                lines.append(f'  "{head}" -> "{tail}" [{back}]')
+            if a.requires_grad and direction == "backward":  # the same places, the arrows turned round
+                lines.append(f'  "{tail}" -> "{head}" [{attributes(dict(color=LIT[theme], style="dashed", dir="back"))}]')
+    return lines
+
+
+def _title(roots: Sequence[Value]) -> str:
+    return plain(", ".join(r.name or (r.op.name if r.op is not None else "value") for r in roots))

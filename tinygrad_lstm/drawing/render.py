@@ -1,0 +1,159 @@
+"""DOT text -> SVG, PNG, PDF, HTML; and the `Drawing` that holds it.
+
+Which program draws. `graphviz-pure`, a dependency, is a port of Graphviz as one program inside a wheel: it is always
+there, writes the same bytes on every machine, and takes 5 ms. It lays out and writes SVG, even where a `dot` is on
+PATH, so that a picture does not depend on what is installed. It knows Latin, Greek and mathematical letters by its own
+fonts, and no PDF; hence PNG with other letters, and PDF, are drawn by the `dot` on PATH where there is one, from the
+same positions; else PNG as it is, and PDF by the room `pdf`.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import os
+import re
+import shutil
+import subprocess
+import sysconfig
+import tempfile
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+from ..errors import ArgumentError, FileError, message
+from .page import page
+from .pdf import pdf
+
+SUFFIXES = (".svg", ".png", ".pdf", ".dot", ".html")
+FAMILY = "Helvetica, Arial, 'Liberation Sans', 'Noto Sans', 'Noto Sans CJK SC', sans-serif"
+
+
+@lru_cache(maxsize=None)
+def embedded() -> str | None:
+    """The program that came with the library: beside this Python, or on PATH."""
+    beside = shutil.which("graphviz-pure", path=sysconfig.get_path("scripts"))
+    return beside or shutil.which("graphviz-pure", path=sysconfig.get_path("scripts", f"{os.name}_user")) or shutil.which("graphviz-pure")
+
+
+def engine() -> str:
+    program = embedded() or shutil.which("dot")
+    if program is None:
+        raise FileError(message("draw", "no program that lays out graphs is installed", remedy="pip install graphviz-pure, or install Graphviz"))
+    return program
+
+
+def run(dot: str, form: str, program: str | None = None, *options: str) -> bytes:
+    """The output of a Graphviz program for a DOT text."""
+    program = program or engine()
+    done = subprocess.run([program, f"-T{form}", *options], input=dot.encode(), capture_output=True, check=False)
+    if done.returncode or not done.stdout:
+        raise FileError(message("draw", f"{Path(program).name} could not draw: {done.stderr.decode(errors='replace').strip()[:500]}"))
+    return done.stdout
+
+
+_HEAD = re.compile(r"<\?xml.*?(?=<svg)", re.S)
+_FACE = re.compile(r'font-family="Helvetica[^"]*"')
+_SUB = re.compile(r'baseline-shift="sub"')
+
+
+def svg(dot: str) -> str:
+    """SVG that stands alone and goes into a page: no prologue, and a list of fonts that every machine has one of."""
+    text = run(dot, "svg").decode()
+    text = _FACE.sub(f'font-family="{html.escape(FAMILY)}"', _HEAD.sub("", text))
+    return _SUB.sub('dy="2.5"', text)  # renderers disagree on baseline-shift
+
+
+def simple(text: str) -> bool:
+    """Whether the embedded fonts have all of its letters."""
+    return all(ord(c) < 0x530 or 0x1E00 <= ord(c) < 0x2300 for c in text)
+
+
+class Drawing:
+    """A picture: `.dot`, `.svg`, `.png()`, `.pdf()`, `.html`, and `save(path)` by the path's suffix. Shows itself in notebooks.
+
+    Attributes
+    ----------
+    dot : the picture as DOT, for every Graphviz. svg : as text that stands alone. title : what it shows.
+
+    Examples
+    --------
+    >>> picture = tl.draw(tl.cells.rnn)
+    >>> picture.dot.startswith("digraph")
+    True
+    """
+
+    def __init__(self, dot: str, title: str, description: str = ""):
+        self.dot, self.title, self.description = dot, title, description
+
+    @cached_property
+    def svg(self) -> str:
+        return svg(self.dot)
+
+    def png(self, dpi: float = 192) -> bytes:
+        """The picture as PNG, `dpi` dots an inch (72 points)."""
+        if not dpi > 0:
+            raise ArgumentError(message("png", "dpi is a positive number", {"dpi": dpi}))
+        other = None if simple(self.dot) else shutil.which("dot")
+        return run(self.dot, "png", other, f"-Gdpi={dpi:g}")
+
+    def pdf(self) -> bytes:
+        """The picture as a PDF of one page, of vectors."""
+        if not simple(self.dot) and shutil.which("dot"):
+            return run(self.dot, "pdf", shutil.which("dot"))
+        return pdf(json.loads(run(self.dot, "json")), self.title)
+
+    @property
+    def html(self) -> str:
+        """One page that needs nothing else: the picture, to be zoomed and moved."""
+        return page(self.svg, self.title, self.description)
+
+    def save(self, path: Any, **options: Any) -> Path:
+        """Write the picture; the suffix says how: .svg .png .pdf .dot .html. The file is whole or not there.
+
+        Raises
+        ------
+        ArgumentError : another suffix. FileError : the folder does not exist or cannot be written to.
+        """
+        target = Path(path)
+        form = target.suffix.lower()
+        if form not in SUFFIXES:
+            raise ArgumentError(message("save", f"{str(path)!r} does not end in a known suffix", remedy=f"end it in one of {' '.join(SUFFIXES)}"))
+        if not target.parent.is_dir():
+            raise FileError(message("save", f"the folder {str(target.parent)!r} does not exist", remedy="make it first"))
+        if form in (".png", ".pdf"):
+            data = getattr(self, form[1:])(**options)
+        elif options:
+            raise ArgumentError(message("save", f"{form} takes no {', '.join(options)}"))
+        else:
+            data = getattr(self, form[1:]).encode()
+        write(target, data)
+        return target
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        return {"image/svg+xml": self.svg, "text/plain": repr(self)}
+
+    def __repr__(self) -> str:
+        return f"<drawing of {self.title}>"
+
+
+def write(target: Path, data: bytes) -> None:
+    """Write a file whole or not at all: a neighbour is written first and then takes its name."""
+    try:
+        handle, name = tempfile.mkstemp(prefix=".", suffix=target.suffix, dir=target.parent)
+    except OSError as error:
+        raise FileError(message("save", f"cannot write to {str(target.parent)!r}: {error.strerror}")) from None
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        os.chmod(name, 0o666 & ~_umask())
+        os.replace(name, target)
+    except OSError as error:
+        Path(name).unlink(missing_ok=True)
+        raise FileError(message("save", f"cannot write {str(target)!r}: {error.strerror}")) from None
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
