@@ -18,8 +18,8 @@ from . import kernels
 from .autodiff import sweep
 from .graph import OPS, Node, Op, Trace, reachable
 
-VECTORMATH = ("exp", "expm1", "log", "log1p", "tanh", "sigmoid", "erf", "softplus")  # ours: accurate, and vectorised
-MATH = ("sqrt", "sin", "cos", "tan", "sinh", "cosh")
+VECTORMATH = ("exp", "expm1", "log", "log1p", "sinh", "cosh", "tanh", "sigmoid", "softplus", "erf")  # ours: accurate, and vectorised
+MATH = ("sqrt", "sin", "cos", "tan")
 NUMPY = ("floor",)  # math.floor would give an integer
 
 

@@ -113,6 +113,10 @@ class Value:
     def __rtruediv__(self, other: Any): return self.apply("div", other, self)
     def __pow__(self, other: Any): return self.apply("pow", self, other)
     def __rpow__(self, other: Any): return self.apply("pow", other, self)
+    def __floordiv__(self, other: Any): return self.apply("floor_divide", self, other)
+    def __rfloordiv__(self, other: Any): return self.apply("floor_divide", other, self)
+    def __mod__(self, other: Any): return self.apply("mod", self, other)
+    def __rmod__(self, other: Any): return self.apply("mod", other, self)
     def __neg__(self): return self.apply("neg", self)
     def __pos__(self): return self
     def __abs__(self): return self.apply("abs", self)
@@ -226,9 +230,11 @@ class Node(Value):
     __int__ = __index__ = __float__  # type: ignore[assignment]
 
     def __repr__(self) -> str:
-        if self.name:
-            return self.name
-        return f"{self.op.name}({', '.join(map(repr, self.args))})" if self.op else "?"
+        """The name, or the operation and what it reads: one step deep, for a shared graph written out grows exponentially."""
+        if self.name or self.op is None:
+            return self.name or "?"
+        parts = [a.name or f"{a.op.name}(...)" if isinstance(a, Node) and a.op else repr(a) for a in self.args]
+        return f"{self.op.name}({', '.join(parts)})"
 
 
 class Trace:

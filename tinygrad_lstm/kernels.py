@@ -23,8 +23,9 @@ from typing import Any
 
 from .errors import ArgumentError, message
 
-# NaN and inf must propagate: neither nnan nor ninf is among the liberties the compiler gets.
-FLAGS = {"contract", "reassoc", "nsz", "arcp"}
+# The liberties the compiler gets. Not nnan, ninf: NaN and inf propagate. Not arcp: it makes 1 / sqrt(0) a NaN. Not reassoc:
+# it moves a factor into an inlined exponential, which then no longer overflows where it should (g * cosh(1000)).
+FLAGS = frozenset({"contract", "nsz"})
 SLOW_COMPILE = 1.0  # seconds after which a first call says why it took so long
 
 
@@ -73,12 +74,13 @@ _compiled: dict[str, Callable[..., Any]] = {}
 _lock = threading.RLock()
 
 
-def compile_source(source: str, name: str) -> Callable[..., Any]:
+def compile_source(source: str, name: str, flags: frozenset[str] = FLAGS) -> Callable[..., Any]:
     """The jitted function `name_HASH` of a source text that defines `{function}`; compiled at most once a process.
 
     source : Python text in which `{function}` stands where the function's name belongs (numba's cache is keyed by it).
+    flags : the fast-math flags; a kernel that sums may add "reassoc", at the price told above.
     """
-    unique = f"{name}_{digest(source)}"
+    unique = f"{name}_{digest(source + ' '.join(sorted(flags)))}"
     with _lock:
         kernel = _compiled.get(unique)
         if kernel is None:
@@ -92,7 +94,7 @@ def compile_source(source: str, name: str) -> Callable[..., Any]:
             sys.modules[module.__name__] = module  # by this name numba's cache finds the function's globals in another process
             exec(compile(text, path, "exec"), vars(module))
             on_disk = not path.startswith("<")
-            kernel = numba.njit(nogil=True, cache=on_disk, fastmath=FLAGS, error_model="numpy")(getattr(module, unique))
+            kernel = numba.njit(nogil=True, cache=on_disk, fastmath=set(flags), error_model="numpy")(getattr(module, unique))
             _compiled[unique] = kernel
         return kernel
 

@@ -7,8 +7,10 @@ in `autodiff`, and the rows of arrays further down are closed under differentiat
 
 from __future__ import annotations
 
+import ast
 import inspect
 import math
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -135,6 +137,8 @@ sub = elementwise_row("sub", "({0} - {1})", np.subtract, (lambda g, y, a, b: g, 
 mul = elementwise_row("mul", "({0} * {1})", np.multiply, (lambda g, y, a, b: g * b, lambda g, y, a, b: g * a), symbol="*", latex=r"{0} \odot {1}", infix=2, doc="a * b, elementwise (the Hadamard product)")
 div = elementwise_row("div", "({0} / {1})", np.true_divide, (lambda g, y, a, b: g / b, lambda g, y, a, b: -g * y / b), symbol="/", latex="{0} / {1}", infix=2, domain=((-3, 3), (0.3, 3)), doc="a / b")
 pow = elementwise_row("pow", "({0} ** {1})", np.power, (_pow_base, _pow_exponent), symbol="**", latex="{{{0}}}^{{{1}}}", infix=4, domain=((0.2, 3), (-2, 2)), doc="a ** b")
+floor_divide = elementwise_row("floor_divide", "({0} // {1})", np.floor_divide, (None, None), symbol="//", latex=r"\lfloor {0} / {1} \rfloor", infix=2, domain=((-3, 3), (0.3, 3)), doc="The largest integer not above a / b; the derivative is 0")
+mod = elementwise_row("mod", "({0} % {1})", np.mod, (lambda g, y, a, b: g, lambda g, y, a, b: -g * floor(a / b)), symbol="%", latex=r"{0} \bmod {1}", infix=2, domain=((-3, 3), (0.3, 3)), doc="a - b * floor(a / b): the remainder, with the sign of b")
 neg = elementwise_row("neg", "(-{0})", np.negative, (lambda g, y, x: -g,), symbol="-", latex="-{0}", infix=3, doc="-x")
 abs = elementwise_row("abs", "abs({0})", np.absolute, (lambda g, y, x: g * sign(x),), latex=r"\left|{0}\right|", doc="|x|; the derivative at 0 is 0")
 exp = elementwise_row("exp", "exp({0})", np.exp, (lambda g, y, x: g * y,), latex=r"\exp\left({0}\right)", jit=True, doc="e**x")
@@ -206,8 +210,9 @@ def elementwise(
     Parameters
     ----------
     name : the name of the function and of its row. A name of the library cannot be taken; your own may be redefined.
-    code : a Python expression in `{0}`, `{1}`, ... (the arguments) and the functions of the table: `"{0} / (1 + abs({0}))"`.
-        It is inlined into compiled kernels as it stands.
+    code : a Python expression in `{0}`, `{1}`, ... (the arguments), for one element: `"{0} / (1 + abs({0}))"`. It may use
+        arithmetic, comparisons, `and`, `or`, `not`, `a if c else b`, and abs, min, max, floor, sqrt, exp, expm1, log, log1p,
+        sin, cos, tan, sinh, cosh, tanh, sigmoid, softplus, erf. It is inlined into compiled kernels.
     vjp : the derivative, `(g, y, *args) -> tuple` with one cotangent per argument (None where there is none), written
         with operators and functions of `tl`, so that it can itself be differentiated. Or a tuple of such functions.
     symbol, latex : how it is written in labels and in equations. numpy : the eager function; derived from `code` if left out.
@@ -238,68 +243,95 @@ def elementwise(
         raise ArgumentError(message("elementwise", f"code {code!r} names no argument", remedy="write the arguments as {0}, {1}, ..."))
     if not (callable(vjp) or isinstance(vjp, tuple) and len(vjp) == arity):
         raise ArgumentError(message("elementwise", f"vjp must be a function (g, y, *args) -> tuple, or {arity} rules in a tuple"))
-    if numpy is None:
-        numpy = numpy_of_code(name, code, arity)
+    derived = numpy_of_code(name, code, arity)
+    text, names = _read_code(code, arity)
+    for k, x in reversed(list(enumerate(names))):
+        text = re.sub(rf"\b{x}\b", f"{{{k}}}", text)
     _users.add(name)
-    return elementwise_row(name, code, numpy, vjp, arity=arity, symbol=symbol, latex=latex, domain=domain, jit=True, doc=doc)
+    return elementwise_row(name, f"({text})", numpy or derived, vjp, arity=arity, symbol=symbol, latex=latex, domain=domain, jit=True, doc=doc)
 
 
 _users: set[str] = set()
 
 
-def numpy_of_code(name: str, code: str, arity: int) -> Function:
-    """The eager function of a scalar expression: its namesakes on arrays, `a if c else b` as a choice per element."""
-    import ast
+# What generated kernels can call; a row's code may use these and arithmetic, comparisons, `and`, `or`, `not`, `a if c else b`.
+CALLABLE = ("abs", "min", "max", "floor", "sqrt", "exp", "expm1", "log", "log1p", "sin", "cos", "tan", "sinh", "cosh", "tanh", "sigmoid", "softplus", "erf")  # fmt: skip
+_ALLOWED = (
+    ast.Expression, ast.Name, ast.Constant, ast.Load, ast.Call, ast.UnaryOp, ast.BinOp, ast.BoolOp, ast.Compare, ast.IfExp,
+    ast.operator, ast.unaryop, ast.boolop, ast.cmpop,
+)  # fmt: skip
 
-    names = ["x0", "x1", "x2", "x3", "x4", "x5", "x6", "x7"][:arity]
+
+class _Scalar(ast.NodeTransformer):
+    """min and max of two as choices, which treat NaN alike in every dialect."""
+
+    def visit_Call(self, node: ast.Call) -> Any:
+        self.generic_visit(node)
+        if isinstance(node.func, ast.Name) and node.func.id in ("min", "max") and len(node.args) == 2:
+            return _expression((_LOWER if node.func.id == "min" else _LARGER).format(*map(ast.unparse, node.args)))
+        return node
+
+
+class _Whole(ast.NodeTransformer):
+    """Choices and logic of one element -> functions of whole arrays."""
+
+    def visit_IfExp(self, node: ast.IfExp) -> Any:
+        self.generic_visit(node)
+        return _call("where", node.test, node.body, node.orelse)
+
+    def visit_BoolOp(self, node: ast.BoolOp) -> Any:
+        self.generic_visit(node)
+        return _fold("logical_and" if isinstance(node.op, ast.And) else "logical_or", node.values)
+
+    def visit_UnaryOp(self, node: ast.UnaryOp) -> Any:
+        self.generic_visit(node)
+        return _call("logical_not", node.operand) if isinstance(node.op, ast.Not) else node
+
+    def visit_Compare(self, node: ast.Compare) -> Any:
+        self.generic_visit(node)
+        operands = [node.left, *node.comparators]
+        links: list[ast.expr] = [ast.Compare(a, [op], [b]) for a, op, b in zip(operands, node.ops, operands[1:], strict=False)]
+        return _fold("logical_and", links)
+
+
+def _expression(text: str) -> ast.expr:
+    return ast.parse(text, mode="eval").body
+
+
+def _call(name: str, *args: ast.expr) -> ast.expr:
+    return ast.Call(ast.Name(name, ast.Load()), list(args), [])
+
+
+def _fold(name: str, values: list[ast.expr]) -> ast.expr:
+    out, *rest = values
+    for value in rest:
+        out = _call(name, out, value)
+    return out
+
+
+def _read_code(code: str, arity: int) -> tuple[str, list[str]]:
+    """A user's scalar expression, checked, in the arguments x0, x1, ..."""
+    names = [f"x{k}" for k in range(arity)]
     try:
         tree = ast.parse(code.format(*names), mode="eval")
     except (SyntaxError, IndexError, KeyError, ValueError) as error:
         raise ArgumentError(message("elementwise", f"code {code!r} is not an expression: {error}")) from None
-    allowed = {op.name: op.numpy for op in OPS.values() if op.code is not None}
-
-    class Whole(ast.NodeTransformer):
-        def visit_IfExp(self, node):
-            self.generic_visit(node)
-            return ast.Call(ast.Name("where", ast.Load()), [node.test, node.body, node.orelse], [])
-
-        def visit_BoolOp(self, node):
-            self.generic_visit(node)
-            out, fold = node.values[0], "logical_and" if isinstance(node.op, ast.And) else "logical_or"
-            for value in node.values[1:]:
-                out = ast.Call(ast.Name(fold, ast.Load()), [out, value], [])
-            return out
-
-        def visit_UnaryOp(self, node):
-            self.generic_visit(node)
-            if isinstance(node.op, ast.Not):
-                return ast.Call(ast.Name("logical_not", ast.Load()), [node.operand], [])
-            return node
-
-        def visit_Call(self, node):
-            self.generic_visit(node)
-            if isinstance(node.func, ast.Name) and node.func.id in ("min", "max") and len(node.args) == 2:
-                node.func = ast.Name(node.func.id + "imum", ast.Load())
-            return node
-
-    tree = ast.fix_missing_locations(Whole().visit(tree))
     for node in ast.walk(tree):
-        if isinstance(node, ast.Name) and node.id not in allowed and node.id not in names:
+        if isinstance(node, ast.Name) and node.id not in CALLABLE and node.id not in names:
             raise ArgumentError(
-                message("elementwise", f"code {code!r} uses {node.id!r}, which is not in the table", remedy=f"the table has: {', '.join(sorted(allowed))}")
+                message("elementwise", f"code {code!r} uses {node.id!r}, which no kernel knows", remedy=f"there are: {', '.join(CALLABLE)}")
             )
-        if isinstance(node, ast.Attribute | ast.Subscript | ast.Lambda | ast.ListComp | ast.GeneratorExp):
+        if not isinstance(node, _ALLOWED) or isinstance(node, ast.Constant) and not isinstance(node.value, NUMBERS):
             raise ArgumentError(message("elementwise", f"code {code!r} must be arithmetic on its arguments"))
-    inner = eval(compile(ast.Expression(ast.Lambda(_arguments(names), tree.body)), f"<{name}>", "eval"), dict(allowed))
-    return inner
+    return ast.unparse(_Scalar().visit(tree)), names
 
 
-def _arguments(names: list[str]) -> Any:
-    import ast
-
-    return ast.fix_missing_locations(
-        ast.arguments(posonlyargs=[], args=[ast.arg(n, lineno=1, col_offset=0) for n in names], kwonlyargs=[], kw_defaults=[], defaults=[])
-    )
+def numpy_of_code(name: str, code: str, arity: int) -> Function:
+    """The eager function of a scalar expression: its namesakes on arrays, `a if c else b` as a choice per element."""
+    text, names = _read_code(code, arity)
+    whole = ast.unparse(_Whole().visit(ast.parse(text, mode="eval")))
+    scope = {op.name: op.numpy for op in OPS.values() if op.code is not None}
+    return eval(compile(f"lambda {', '.join(names)}: {whole}", f"<{name}>", "eval"), scope)
 
 
 # ------------------------------------------------------------------------------------------------------- rows of arrays
