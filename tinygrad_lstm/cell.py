@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import math
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -29,7 +31,8 @@ class Cell:
 
     def __init__(self, body: Callable[..., Any], axes: dict[str, str]):
         self.body = self.__wrapped__ = body
-        self.name = self.__name__ = self.__qualname__ = body.__name__
+        self.name = self.__name__ = body.__name__
+        self.__qualname__ = body.__qualname__
         self.__doc__ = body.__doc__
         self.__module__ = body.__module__
         self.graph: CellGraph
@@ -65,26 +68,31 @@ class Cell:
     def parameter_count(self, sizes: Mapping[str, int]) -> int:
         return sum(math.prod(self.shape(f, sizes)) for f in self.families)
 
+    def __reduce__(self) -> str:
+        return self.__qualname__  # as a function: copies are the cell itself, pickles its name in its module
+
     # ------------------------------------------------------------------------------------------------- equations
     def __str__(self) -> str:
         """The equations, from the graph: one line a named quantity, then the parameters with their axes."""
         lines = [f"{self.name}({self._arguments()})"]
         doc = (self.__doc__ or "").strip().split("\n")[0]
-        if doc:
-            lines.append(f"    {doc}")
+        lines += _folded("    ", doc) if doc else []
         pairs = notation.equation_lines(self.graph)
         width = max((len(n) for n, _ in pairs), default=0)
-        lines += ["", *(f"    {n:<{width}} = {text}" for n, text in pairs), ""]
+        lines.append("")
+        for name, text in pairs:
+            lines += _folded(f"    {name:<{width}} = ", text)
         new = {n.serial: name for name, n in notation.equations(self.graph)}
         output = new.get(self.graph.output.serial, self.graph.output.name)
-        lines.append(f"    output {output}" + (f", states {', '.join(self.states)}" if self.states else ""))
+        lines += ["", f"    output {output}" + (f", states {', '.join(self.states)}" if self.states else "")]
         rows = []
         for f in self.families.values():
             stacked = f"{len(f.members)}*{f.axes[0]}" if len(f.members) > 1 and f.axes else str(f.axes[0] if f.axes else "")
-            shape = ", ".join([stacked, *map(str, f.axes[1:])]) if f.axes else str(len(f.members) if len(f.members) > 1 else "")
+            shape = ", ".join([stacked, *map(str, f.axes[1:])]) if f.axes else str(len(f.members) if f.members != ("",) else "")
             rows.append((f.name, f"({shape})", " ".join(f.members)))
         wide, deep = max((len(r[0]) for r in rows), default=0), max((len(r[1]) for r in rows), default=0)
-        lines += [f"    {name:<{wide}} {shape:<{deep}}  {members}".rstrip() for name, shape, members in rows]
+        for name, shape, members in rows:
+            lines += [text.rstrip() for text in _folded(f"    {name:<{wide}} {shape:<{deep}}  ", members)]
         return "\n".join(lines)
 
     def _arguments(self) -> str:
@@ -149,6 +157,12 @@ class Cell:
         )
 
 
+def _folded(prefix: str, text: str) -> list[str]:
+    """Lines of at most 80 columns, the later ones indented to where the text began."""
+    lines = textwrap.wrap(text, max(80 - len(prefix), 30), break_long_words=False, break_on_hyphens=False) or [""]
+    return [f"{prefix if k == 0 else ' ' * len(prefix)}{line}" for k, line in enumerate(lines)]
+
+
 def _first(args: Sequence[Any]) -> Tensor:
     return next(a for a in args if isinstance(a, Tensor))
 
@@ -186,8 +200,8 @@ def cell(body: Any = None, /, **axes: str) -> Any:
         raise ArgumentError(message("cell", "the axes of the arguments come first", remedy='@tl.cell(x="input", h="hidden", W="hidden input", ...)'))
 
     def declare(function: Callable[..., Any]) -> Cell:
-        if not callable(function):
-            raise ArgumentError(message("cell", "decorates a function", {"given": function}))
+        if not inspect.isfunction(function):
+            raise ArgumentError(message("cell", "decorates a function", {"given": function}, "def lstm(x, /, h, c, *, W, U, b): ..."))
         return Cell(function, axes)
 
     return declare

@@ -9,13 +9,19 @@ from __future__ import annotations
 
 import inspect
 import linecache
+import math
+import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import FrameType
 from typing import Any
 
 from .errors import ArgumentError, ShapeError, TraceError, message
-from .graph import Node, Trace, reachable, verify
+from .graph import Node, Op, Trace, reachable, verify
+
+
+_PACKAGE = __name__.partition(".")[0]
 
 
 @dataclass(frozen=True)
@@ -37,7 +43,10 @@ class Family:
 
 @dataclass(frozen=True)
 class CellGraph:
-    """What a body says: leaves, results, and names. Values have axes ("batch", axis), parameters their own."""
+    """What a body says: leaves, results, and names. Values have axes ("batch", axis), parameters their own.
+
+    names : local names of the body. hints : serial -> what functions called by the body call a value.
+    """
 
     inputs: tuple[Node, ...]
     states: tuple[Node, ...]
@@ -45,6 +54,7 @@ class CellGraph:
     output: Node
     new_states: tuple[Node, ...]
     names: dict[str, Node]
+    hints: dict[int, str] = field(default_factory=dict)
 
     @property
     def roots(self) -> list[Node]:
@@ -58,12 +68,33 @@ class _FamilyLeaf(Node):
     _OWN = frozenset({"apply", "args", "attr", "dtype", "name", "op", "pullback", "requires_grad", "serial", "shape", "trace"})
 
     def __getattribute__(self, key: str) -> Any:
-        if key.startswith("_") or key in _FamilyLeaf._OWN:
+        if key.startswith("__") or key == "_members":
             return object.__getattribute__(self, key)
+        if key in _FamilyLeaf._OWN and _ours(sys._getframe(1)):
+            return object.__getattribute__(self, key)
+        if key in _FamilyLeaf._OWN or key.startswith("_"):
+            raise TraceError(message(f"{self.name}.{key}", f"{key!r} cannot be the name of a member", remedy="give it another name"))
         members = self._members
         if key not in members:
             members[key] = self.trace.leaf(f"{self.name}.{key}", self.shape)
         return members[key]
+
+
+def _ours(frame: FrameType) -> bool:
+    """Whether a frame is the library's own."""
+    return str(frame.f_globals.get("__name__")).partition(".")[0] == _PACKAGE
+
+
+class _BodyTrace(Trace):
+    """Products of a body are `parameter @ value`: a family's array is what is packed, multiplied and given a gradient."""
+
+    def apply(self, op: Op, args: tuple, attr: dict) -> Node:
+        left = args[0] if op.name == "linear" else None
+        if isinstance(left, Node) and left.op is not None and left.shape is not None and "batch" not in left.shape:
+            raise TraceError(
+                message("@", "the left side of a product is a parameter, not an expression", {"left": left}, "multiply, then combine: W.a @ x + W.b @ x, 2 * (W.a @ x)")
+            )
+        return super().apply(op, args, attr)
 
 
 def _words(name: str, argument: str, axes: Any) -> tuple[Any, ...]:
@@ -87,6 +118,8 @@ def _axes_and_value(name: str, argument: str, text: Any, initial: dict[str, floa
         text, _, value = text.partition("=")
         try:
             initial[argument] = float(value)
+            if not math.isfinite(float(value)):
+                raise ValueError(value)
         except ValueError:
             raise TraceError(message(name, f"{value.strip()!r} is no number for {argument!r} to start from", remedy=f'{argument}="hidden = 1"')) from None
     return text
@@ -98,6 +131,8 @@ def trace_cell(body: Callable[..., Any], axes: dict[str, str]) -> tuple[CellGrap
     Raises TraceError (a statement that cannot be compiled, with its line), ShapeError (axes that do not fit).
     """
     name = body.__name__
+    if inspect.isgeneratorfunction(body) or inspect.iscoroutinefunction(body):
+        raise TraceError(message(name, "a cell returns its new states: no `yield`, no `async`", remedy=_GRAMMAR))
     parameters = inspect.signature(body).parameters.values()
     kinds: dict[Any, list[str]] = {}
     for p in parameters:
@@ -121,16 +156,18 @@ def trace_cell(body: Callable[..., Any], axes: dict[str, str]) -> tuple[CellGrap
     words = {n: _words(name, n, axes[n]) for n in every}
     for n in [*inputs, *states]:
         if len(words[n]) != 1:
-            raise TraceError(message(name, f"{n!r} is one vector a sample, so it has one axis", {n: axes[n]}, f'{n}="hidden"'))
+            raise TraceError(
+                message(name, f"{n!r} is one vector a sample, so it has one axis", {n: axes[n]}, f'{n}="hidden"; parameters stand after `*` in the signature')
+            )
 
-    trace = Trace()
+    trace = _BodyTrace()
     leaves = {n: trace.leaf(n, ("batch", *words[n])) for n in [*inputs, *states]}
     holders: dict[str, _FamilyLeaf] = {}
     for n in families:
         holders[n] = _FamilyLeaf(trace, None, (), {}, words[n], True)
         holders[n].name = n
         holders[n]._members = {}
-    result, local = _run(body, [leaves[n] for n in [*inputs, *states]], holders)
+    result, local, hints = _run(body, [leaves[n] for n in [*inputs, *states]], holders)
 
     results = list(result) if isinstance(result, tuple | list) else [result]
     if len(results) not in (len(states), len(states) + 1) or not results:
@@ -139,11 +176,19 @@ def trace_cell(body: Callable[..., Any], axes: dict[str, str]) -> tuple[CellGrap
         )  # fmt: skip
     for k, value in enumerate(results):
         if not isinstance(value, Node) or value.shape is None or value.shape[:1] != ("batch",):
-            raise TraceError(message(name, f"returned value {k} is not computed from inputs or states", {f"value {k}": value}))
+            expected = ", ".join(states) or "the output"
+            raise TraceError(message(name, f"returned value {k} is not computed from inputs or states", {f"value {k}": value}, f"end with `return {expected}`"))
     new_states = results[len(results) - len(states) :]
     for n, value in zip(states, new_states, strict=True):
         if value.shape != leaves[n].shape:
-            raise ShapeError(message(name, f"state {n!r} has axis '{words[n][0]}', its new value has '{value.shape[-1]}'"))
+            raise ShapeError(
+                message(
+                    name,
+                    f"state {n!r} has axis '{words[n][0]}', its new value has '{value.shape[-1]}'",
+                    {"declared": leaves[n], "returned": value},
+                    f"a product with a parameter of axes '{words[n][0]} {value.shape[-1]}' brings it there; or declare {n}=\"{value.shape[-1]}\"",
+                )
+            )
 
     used: dict[str, Family] = {}
     nodes: dict[str, Node] = {}
@@ -157,14 +202,15 @@ def trace_cell(body: Callable[..., Any], axes: dict[str, str]) -> tuple[CellGrap
         used[n] = Family(n, words[n], tuple(members) or ("",), initial[n])
         nodes |= dict(zip(used[n].leaves, members.values() if members else [holder], strict=True))
     named: dict[str, Node] = {}
+    computed = {v.serial for v in reachable(results)}
     for n, value in local.items():
-        if isinstance(value, Node) and value.trace is trace and value.op is not None:
+        if isinstance(value, Node) and value.trace is trace and value.op is not None and value.serial in computed:
             named[n] = value
             if value.name is None:
                 value.name = n
     for n in [*inputs, *states]:
         named.setdefault(n, leaves[n])
-    graph = CellGraph(tuple(leaves[n] for n in inputs), tuple(leaves[n] for n in states), nodes, results[0], tuple(new_states), named)
+    graph = CellGraph(tuple(leaves[n] for n in inputs), tuple(leaves[n] for n in states), nodes, results[0], tuple(new_states), named, hints)
     verify(graph.roots, name)
     return graph, used
 
@@ -172,35 +218,62 @@ def trace_cell(body: Callable[..., Any], axes: dict[str, str]) -> tuple[CellGrap
 _GRAMMAR = "inputs before `/`, states between `/` and `*`, parameters after `*`: def cell(x, /, h, *, W, U, b)"
 
 
-def _run(body: Callable[..., Any], values: list[Node], holders: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """Call the body; its result, and its local variables at the moment it returned."""
+_ALLOWED = (
+    "allowed are the elementwise functions of tl, `parameter @ value`, arithmetic with numbers, and sum, mean, max, min, "
+    "softmax over axis=-1 with keepdims=True"
+)
+
+
+def _run(body: Callable[..., Any], values: list[Node], holders: dict[str, Any]) -> tuple[Any, dict[str, Any], dict[int, str]]:
+    """Call the body; its result, its local variables at the moment it returned, and names from the functions it called."""
     seen: dict[str, Any] = {}
+    hints: dict[int, str] = {}
     before = sys.getprofile()
 
     def watch(frame: Any, event: str, _: Any) -> None:
-        if event == "return" and frame.f_code is body.__code__:
+        if event != "return":
+            return
+        if frame.f_code is body.__code__:
             seen.update(frame.f_locals)
+        elif not _ours(frame) or frame.f_globals is body.__globals__:
+            for name, value in frame.f_locals.items():
+                if isinstance(value, Node) and value.op is not None:
+                    hints.setdefault(value.serial, name)
 
     sys.setprofile(watch)
     try:
         result = body(*values, **holders)
     except (TraceError, ShapeError, ArgumentError, TypeError, AttributeError) as error:
         sys.setprofile(before)
-        at = _line_of(body, error)
-        kind = type(error) if isinstance(error, TraceError | ShapeError | ArgumentError) else TraceError
-        raise kind(f"{at}{error}") from None
+        raise _explained(body, error) from None
     finally:
         sys.setprofile(before)
-    return result, seen
+    return result, seen, hints
 
 
-def _line_of(body: Callable[..., Any], error: BaseException) -> str:
-    """`name, line 12 of file.py: the statement`, for the statement of the body that failed."""
-    frame, number = error.__traceback__, 0
+def _explained(body: Callable[..., Any], error: Exception) -> Exception:
+    """The error of a statement of the body, with its line; Python's own complaints in the terms of a body."""
+    frame, number, called = error.__traceback__, 0, ""
     while frame is not None:
         if frame.tb_frame.f_code is body.__code__:
-            number = frame.tb_lineno
+            number, called = frame.tb_lineno, ""
+        elif number and not called:
+            called = frame.tb_frame.f_code.co_name
         frame = frame.tb_next
+    at, text = _at(body, number), str(error)
+    if "traced value has no array" in text:
+        remedy = "a product of parts put together is a sum of products: W.a @ x + U.a @ h" if called in ("concatenate", "stack") else _ALLOWED
+        return TraceError(at + message(called, "is not allowed in a declared body", remedy=remedy))
+    if isinstance(error, TraceError | ShapeError | ArgumentError):
+        return type(error)(at + text)
+    if "support ufuncs" in text:
+        return TraceError(at + message("numpy", "a NumPy function was called on a traced value", remedy="use its namesake in tl: tl.tanh, tl.exp, tl.maximum"))
+    for own, said in (("'Node' object", "a traced value"), ("'_FamilyLeaf' object", "a parameter"), ("'Node'", "a traced value"), ("'_FamilyLeaf'", "a parameter")):
+        text = text.replace(own, said)
+    return TraceError(at + message(body.__name__, text, remedy=_ALLOWED))
+
+
+def _at(body: Callable[..., Any], number: int) -> str:
+    """`name, line 12 of file.py: the statement`."""
     file = body.__code__.co_filename
-    text = linecache.getline(file, number).strip()
-    return f"{body.__name__}, line {number} of {file.rsplit('/', 1)[-1]}: {text}\n" if number else ""
+    return f"{body.__name__}, line {number} of {os.path.basename(file)}: {linecache.getline(file, number).strip()}\n" if number else ""
