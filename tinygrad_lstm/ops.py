@@ -366,9 +366,18 @@ def _outer_axes(shapes: list, **_: Any) -> tuple:
     return (g[-1], v[-1])
 
 
+def _flat(v):
+    return v.reshape(math.prod(v.shape[:-1]), v.shape[-1])
+
+
+def _rows_times(v, M):
+    """Every row of v times M as one product: np.matmul of (T, B, n) would be T small ones."""
+    return v @ M if v.ndim <= 2 else (_flat(v) @ M).reshape(*v.shape[:-1], M.shape[1])
+
+
 linear = array_row(
     "linear",
-    lambda W, v: v @ W.T,
+    lambda W, v: _rows_times(v, W.T),
     (lambda g, y, W, v: apply("outer_sum", g, v), lambda g, y, W, v: apply("linear_t", W, g)),
     arity=2,
     axes=_product_axes,
@@ -379,7 +388,7 @@ linear = array_row(
 )
 linear_t = array_row(
     "linear_t",
-    lambda W, g: g @ W,
+    lambda W, g: _rows_times(g, W),
     (lambda c, y, W, g: apply("outer_sum", g, c), lambda c, y, W, g: apply("linear", W, c)),
     arity=2,
     axes=_product_t_axes,
@@ -390,7 +399,7 @@ linear_t = array_row(
 )
 outer_sum = array_row(
     "outer_sum",
-    lambda g, v: g.reshape(-1, g.shape[-1]).T @ v.reshape(-1, v.shape[-1]),
+    lambda g, v: _flat(g).T @ _flat(v),
     (lambda c, y, g, v: apply("linear", c, v), lambda c, y, g, v: apply("linear_t", c, g)),
     arity=2,
     axes=_outer_axes,
