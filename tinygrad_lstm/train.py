@@ -519,7 +519,7 @@ class _Silent:
 
     def facts(self, run: Fit) -> str:
         recent = {"loss": run.losses, **run.metrics}
-        shown = [f"{name} {np.mean(values[-SHOWN:]):.3g}" for name, values in recent.items() if values]
+        shown = [f"{name} {_digits(np.mean(values[-SHOWN:]))}" for name, values in recent.items() if values]
         rate = self.items / max(time.perf_counter() - self.begin, 1e-9)
         return "  ".join([*shown, f"{tqdm.format_sizeof(rate)} {self.unit}/s"])
 
@@ -597,6 +597,11 @@ def _interrupts(run: Fit) -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _digits(value: Any) -> str:
+    """Three digits, zeros at the end included, so that the line does not jump."""
+    return f"{value:#.3g}".rstrip(".")
 
 
 def _takes_metric(step: Callable[..., Any]) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 
 Series = tuple[Sequence[float], Sequence[float]]
 WIDTH, HEIGHT = 720, 400
-LEFT, RIGHT, TOP, BOTTOM = 56, 592, 44, 354  # of the plot; labels of the series stand to the right of it
+LEFT, RIGHT, TOP, BOTTOM = 56, 592, 60, 354  # of the plot; labels of the series stand to the right of it
 COLOURS = ("#4063d8", "#cb3c33", "#389826", "#9558b2")
 STYLE = """
 svg { background: #ffffff; font: 12px Helvetica, Arial, sans-serif; }
@@ -53,7 +53,7 @@ def line_chart(
     def at_y(y: float) -> float:
         return round(BOTTOM - (y - y_ticks[0]) / (y_ticks[-1] - y_ticks[0]) * (BOTTOM - TOP), 1)
 
-    out = [_text(title, LEFT, 24, "title"), _text(y_label, LEFT - 40, TOP - 8), _text(x_label, RIGHT - 40, HEIGHT - 8)]
+    out = [_text(title, LEFT, 24, "title"), _text(y_label, LEFT, 42), _text(x_label, RIGHT, HEIGHT - 10, anchor="end")]
     for tick in y_ticks:
         out.append(_rule("grid", LEFT, at_y(tick), RIGHT, at_y(tick)))
         out.append(_text(f"{tick:g}", LEFT - 8, at_y(tick) + 4, "tick", "end"))

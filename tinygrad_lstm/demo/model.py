@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -96,20 +95,19 @@ def write(model: CharacterModel, prompt: np.ndarray, temperature: float, seed: i
 
 
 def window(model: CharacterModel, ids: np.ndarray) -> Tensor:
-    """The loss of a few steps of one stream (T+1,), computed operation by operation: a graph to be drawn."""
+    """The loss at the end of a few steps of one stream (T+1,), operation by operation: a graph to be drawn.
+
+    Members of a family are leaves of their own here, and so are the inputs, since a layer's packing is not the subject.
+    """
     lstm = model.lstm
-    parameters = lstm.cell.members({f: getattr(lstm, f"{f}_l0") for f in lstm.cell.families})
-    for name, value in parameters.items():
-        value.name = name
+    families = {f: getattr(lstm, f"{f}_l0") for f in lstm.cell.families}
+    parameters = {k: Tensor(v.data, requires_grad=True, name=k) for k, v in lstm.cell.members(families).items()}
     states = [Tensor(np.zeros((1, lstm.sizes["hidden"]), lstm.dtype), name=f"{name}0") for name in lstm.cell.states]
-    losses = []
-    for t, (id, target) in enumerate(pairwise(ids), start=1):
-        x = model.embedding(np.array([id]))
-        x.name = f"x{t}"
+    for t, id in enumerate(ids[:-1], start=1):
+        x = Tensor(model.embedding(np.array([id])).data, name=f"x{t}")
         output, states = lstm.cell.step([x], states, parameters)
         for name, state in zip(lstm.cell.states, states, strict=True):
             state.name = f"{name}{t}"
-        losses.append(cross_entropy(model.readout(output), np.array([target])))
-    loss = sum(losses[1:], losses[0])
+    loss = cross_entropy(model.readout(output), ids[-1:])
     loss.name = "loss"
     return loss

@@ -1,0 +1,180 @@
+"""`tinygrad-lstm`: the demo, cells drawn and printed, the table of operations, the benchmarks."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import runpy
+import subprocess
+import sys
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+from . import cells
+from .cell import Cell
+from .demo import Settings
+from .demo import run as run_demo
+from .drawing import draw
+from .errors import ArgumentError, FileError, GradientError, MissingExtra, ShapeError, TraceError, message
+from .graph import OPS
+
+OURS = (ArgumentError, FileError, GradientError, MissingExtra, ShapeError, TraceError, FloatingPointError)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code: 0, 2 after a message about wrong use, 130 after Ctrl-C."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.command(options)
+    except OURS as error:
+        print(f"tinygrad-lstm: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # `tinygrad-lstm ops | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="tinygrad-lstm", description="Recurrent cells: train, draw, print.")
+    commands = parser.add_subparsers(metavar="command", required=True)
+
+    demo = commands.add_parser("demo", help="train a character LSTM on Python's standard library: the main job")
+    demo.add_argument("--steps", type=_count, metavar="N", help=f"updates (default {Settings.steps})")
+    demo.add_argument("--hidden", type=_count, metavar="N", help=f"units (default {Settings.hidden})")
+    demo.add_argument("--seed", type=int, metavar="N", help=f"of weights and sample (default {Settings.seed})")
+    demo.add_argument("--text", metavar="PATH", help="a UTF-8 file, or a folder of them, to learn from")
+    demo.add_argument("--resume", action="store_true", help="go on with the run in the folder")
+    demo.add_argument(
+        "--out", type=Path, default=Path("tinygrad-lstm-demo"), metavar="FOLDER", help="default %(default)s"
+    )
+    demo.set_defaults(command=_demo)
+
+    picture = commands.add_parser("draw", help="draw a cell")
+    picture.add_argument("cell", metavar="CELL", help="the name of a built-in cell, or file.py:name")
+    picture.add_argument(
+        "-o", "--output", type=Path, metavar="FILE", help="svg, png, pdf, dot or html (default CELL.svg)"
+    )
+    picture.add_argument("--highlight", metavar="NAME", help="a quantity, or several with commas: f or i,g")
+    picture.add_argument("--steps", type=_count, metavar="N", help="unrolled over N steps")
+    picture.add_argument("--rolled", action="store_true", help="as a network with a loop")
+    picture.add_argument("--equations", action="store_true", help="with its equations below")
+    picture.add_argument("--theme", choices=["light", "dark"])
+    picture.set_defaults(command=_draw)
+
+    show = commands.add_parser("show", help="print a cell: equations, axes, parameters")
+    show.add_argument("cell", metavar="CELL", nargs="?", help="a built-in cell, or file.py:name; without it, the list")
+    show.add_argument("--latex", action="store_true", help="the equations for a paper")
+    show.set_defaults(command=_show)
+
+    ops = commands.add_parser("ops", help="print the table of operations")
+    ops.set_defaults(command=_ops)
+
+    bench = commands.add_parser("bench", help="run the benchmarks (in a source tree)")
+    bench.add_argument("what", nargs="*", metavar="NAME", help="which; without it, the list")
+    bench.set_defaults(command=_bench)
+    return parser
+
+
+def _count(text: str) -> int:
+    try:
+        n = int(text)
+    except ValueError:
+        n = 0
+    if n < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least 1")
+    return n
+
+
+# ------------------------------------------------------------------------------------------------------------ commands
+def _demo(options: argparse.Namespace) -> int:
+    given = {name: getattr(options, name) for name in ("steps", "hidden", "seed", "text")}
+    given = {name: value for name, value in given.items() if value is not None}
+    run = run_demo(options.out, given, options.resume)
+    return 130 if run.interrupted else 0
+
+
+def _draw(options: argparse.Namespace) -> int:
+    cell = find_cell(options.cell)
+    wanted = {name: getattr(options, name) for name in ("steps", "rolled", "equations", "theme")}
+    if options.highlight:
+        names = options.highlight.split(",")
+        wanted["highlight"] = names if len(names) > 1 else names[0]
+    path = options.output or Path(f"{cell.name}.svg")
+    draw(cell, **{name: value for name, value in wanted.items() if value}).save(path)
+    print(path)
+    return 0
+
+
+def _show(options: argparse.Namespace) -> int:
+    if options.cell is None:
+        width = max(map(len, built_in()))
+        for name, cell in built_in().items():
+            _entry(f"{name:<{width}}", " ".join((cell.__doc__ or "").split()))
+        return 0
+    cell = find_cell(options.cell)
+    print(cell.latex() if options.latex else cell)
+    return 0
+
+
+def _ops(options: argparse.Namespace) -> int:
+    rows = sorted(OPS.values(), key=lambda op: op.name)
+    for title, kind in (("elementwise: each a line of a kernel", True), ("arrays", False)):
+        print(f"{title}\n")
+        for op in rows:
+            if op.elementwise is kind:
+                doc = " ".join(op.doc.split()) + ("" if op.vjp else " (no gradient)")
+                _entry(f"{op.name:<17}{op.symbol if op.symbol != op.name else '':<5}", doc.strip())
+        print()
+    return 0
+
+
+def _entry(head: str, text: str) -> None:
+    """A line of a list, wrapped at 80 columns."""
+    lines = textwrap.wrap(text, 78 - len(head)) or [""]
+    print(f"{head}  {lines[0]}".rstrip())
+    for line in lines[1:]:
+        print(" " * (len(head) + 2) + line)
+
+
+def _bench(options: argparse.Namespace) -> int:
+    if importlib.util.find_spec("tests") is None or importlib.util.find_spec("tests.benchmarks") is None:
+        remedy = "get the source, and in its folder: python -m tests.benchmarks"
+        raise FileError(message("bench", "the benchmarks are in the source tree, which this is not", remedy=remedy))
+    return subprocess.run([sys.executable, "-m", "tests.benchmarks", *options.what], check=False).returncode
+
+
+# --------------------------------------------------------------------------------------------------------------- cells
+def built_in() -> dict[str, Cell]:
+    """The cells of `tl.cells` by name."""
+    return {name: cell for name, cell in vars(cells).items() if isinstance(cell, Cell)}
+
+
+def find_cell(text: str) -> Cell:
+    """A built-in cell by its name, or `file.py:name`, or `file.py` with one cell in it.
+
+    Raises
+    ------
+    ArgumentError : no such cell; those that are there are listed. FileError : no such file.
+    """
+    path, _, name = text.rpartition(":") if ":" in text and not text.endswith(".py") else (text, "", "")
+    if not path.endswith(".py"):
+        known = built_in()
+        if text in known:
+            return known[text]
+        remedy = f"there are {', '.join(known)}; or give file.py:name"
+        raise ArgumentError(message("cell", f"no built-in cell {text!r}", remedy=remedy))
+    if not Path(path).is_file():
+        raise FileError(message("cell", f"there is no file {path}"))
+    found = {key: value for key, value in runpy.run_path(path).items() if isinstance(value, Cell)}
+    if name in found:
+        return found[name]
+    own = {key: cell for key, cell in found.items() if not key.startswith("_")}
+    if not name and len(own) == 1:
+        return next(iter(own.values()))
+    problem = f"{path} has no cell {name!r}" if name else f"which cell of {path}?"
+    remedy = f"{path}:{' or :'.join(own)}" if own else "declare one with @tl.cell(...)"
+    raise ArgumentError(message("cell", problem, remedy=remedy))
