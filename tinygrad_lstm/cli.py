@@ -12,7 +12,7 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import cells
+from . import cells, functions
 from .cell import Cell
 from .demo import Settings
 from .demo import run as run_demo
@@ -126,7 +126,8 @@ def _ops(options: argparse.Namespace) -> int:
         print(f"{title}\n")
         for op in rows:
             if op.elementwise is kind:
-                doc = " ".join(op.doc.split()) + ("" if op.vjp else " (no gradient)")
+                text = op.doc or (getattr(functions, op.name, None).__doc__ or "").split("\n\n")[0]
+                doc = " ".join(text.split()) + ("" if op.vjp else " (no gradient)")
                 _entry(f"{op.name:<17}{op.symbol if op.symbol != op.name else '':<5}", doc.strip())
         print()
     return 0

@@ -39,7 +39,7 @@ def standard_library(limit: int = 4_000_000) -> dict[str, str]:
 
     Parameters
     ----------
-    limit : stop before this many characters would be exceeded.
+    limit : stop at the file with which this many characters would be exceeded.
 
     Returns
     -------
@@ -73,7 +73,7 @@ def read_documents(path: str | os.PathLike[str], limit: int | None = None) -> di
     Parameters
     ----------
     path : a file or a folder.
-    limit : stop before this many characters would be exceeded; a single file is cut.
+    limit : stop at the file with which this many characters would be exceeded; a single file is cut.
 
     Returns
     -------
@@ -115,9 +115,14 @@ def _read(paths: Mapping[str, Path], limit: int | None) -> dict[str, str]:
             text = paths[name].read_text(encoding="utf-8")
         except (UnicodeDecodeError, OSError):
             continue
-        if text.strip() and "\0" not in text and len(text) <= room:
-            documents[name] = text
-            room -= len(text)
+        if not text.strip() or "\0" in text:
+            continue
+        if not documents:
+            text = text[:limit]
+        elif len(text) > room:
+            break
+        documents[name] = text
+        room -= len(text)
     return documents
 
 
