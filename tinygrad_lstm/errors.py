@@ -34,6 +34,8 @@ class MissingExtra(ImportError):
 
 def describe(value: Any) -> str:
     """One argument as a user would say it: `(2, 3) float32`, `number 2.0`, `str 'abc'`."""
+    if isinstance(value, type):
+        return f"class {value.__qualname__}"
     shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
     if shape is not None:
         return f"{tuple(shape)} {dtype}" if dtype is not None else f"axes {' '.join(map(str, shape)) or '()'}"

@@ -202,7 +202,7 @@ class Module:
                 message(
                     "set_rng_state",
                     f"the generators here are {sorted(own) or 'none'}",
-                    {"states": sorted(map(str, states))},
+                    {"states": states},
                     "give the result of rng_state()",
                 )
             )
@@ -352,7 +352,7 @@ def check_dtype(owner: str, dtype: Any) -> np.dtype:
         kind = np.dtype(np.float32 if dtype is None else dtype)
     except TypeError:
         kind = None
-    if kind not in FLOATS:
+    if kind is None or kind not in FLOATS:  # np.dtype('f8') == None, says NumPy
         raise ArgumentError(message(owner, "parameters are float32 or float64", {"dtype": dtype}))
     return kind
 
