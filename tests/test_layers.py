@@ -25,7 +25,10 @@ def test_linear(rng, lead, bias):
 
 
 def test_linear_of_no_features():
-    assert np.array_equal(nn.Linear(0, 2, seed=0)(np.zeros((3, 0), np.float32)).numpy(), np.zeros((3, 2)) + nn.Linear(0, 2, seed=0).bias.numpy())
+    assert np.array_equal(
+        nn.Linear(0, 2, seed=0)(np.zeros((3, 0), np.float32)).numpy(),
+        np.zeros((3, 2)) + nn.Linear(0, 2, seed=0).bias.numpy(),
+    )
 
 
 def test_defaults_are_torchs_distributions():
@@ -80,7 +83,9 @@ def test_padding_is_zero_and_stays_zero(rng, padding):
     expected = np.zeros((6, 3))
     expected[1] = 1
     assert np.array_equal(table.weight.grad.numpy(), expected)
-    second = tl.grad(lambda w: (tl.grad(lambda v: (F.embedding(ids, v, padding) ** 3).sum())(w) ** 2).sum())(table.weight)
+    second = tl.grad(lambda w: (tl.grad(lambda v: (F.embedding(ids, v, padding) ** 3).sum())(w) ** 2).sum())(
+        table.weight
+    )
     np.testing.assert_allclose(second.numpy(), expected * 36 * table.weight.numpy() ** 3, rtol=1e-12)
 
 

@@ -90,7 +90,11 @@ def test_values_are_cast_to_the_parameters_dtype():
         (lambda s: s.pop("bias"), tl.ShapeError, ["bias: missing", "nothing was changed", "strict=False"]),
         (lambda s: s.update(extra=np.zeros(1)), tl.ShapeError, ["extra: unexpected"]),
         (lambda s: s.update(bias=np.zeros(3)), tl.ShapeError, ["bias: is (2,) here, (3,) in the state"]),
-        (lambda s: (s.pop("bias"), s.update(b=0.0)), tl.ShapeError, ["bias: missing", "b: unexpected", "another model"]),
+        (
+            lambda s: (s.pop("bias"), s.update(b=0.0)),
+            tl.ShapeError,
+            ["bias: missing", "b: unexpected", "another model"],
+        ),
         (lambda s: s.update(bias=np.array([1j, 2j])), tl.ArgumentError, ["bias", "numbers"]),
         (lambda s: s.update(bias=np.array(["a", "b"])), tl.ArgumentError, ["bias", "numbers"]),
         (lambda s: s.update(bias=[[1], [2, 3]]), tl.ArgumentError, ["bias is no array"]),
@@ -204,7 +208,9 @@ def test_repr_is_a_tree_with_counts():
 def test_copies_are_independent():
     net = Net()
     for twin in (copy.deepcopy(net), pickle.loads(pickle.dumps(net))):
-        assert all(np.array_equal(a, b) for a, b in zip(net.state_dict().values(), twin.state_dict().values(), strict=True))
+        assert all(
+            np.array_equal(a, b) for a, b in zip(net.state_dict().values(), twin.state_dict().values(), strict=True)
+        )
         assert twin.again is twin.first and len(twin.parameters()) == 7
         twin.load_state_dict({name: value * 0 for name, value in twin.state_dict().items()})
         assert np.any(net.gain.numpy() != 0)
@@ -216,7 +222,10 @@ KINDS = [np.random.PCG64, np.random.PCG64DXSM, np.random.MT19937, np.random.Phil
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_generators_go_on_where_they_were(kind):
-    net = nn.Sequential(nn.Dropout(0.5, seed=np.random.Generator(kind(3))), nn.Sequential(nn.Dropout(0.3, seed=np.random.Generator(kind(4)))))
+    net = nn.Sequential(
+        nn.Dropout(0.5, seed=np.random.Generator(kind(3))),
+        nn.Sequential(nn.Dropout(0.3, seed=np.random.Generator(kind(4)))),
+    )
     x = np.ones(50, np.float32)
     net(x)
     state = net.rng_state()
@@ -243,7 +252,9 @@ def test_states_of_generators_are_checked_before_any_is_set():
         assert net.rng_state() == before
 
 
-@pytest.mark.parametrize(("kind", "where", "value"), [("MT19937", "pos", 10**6), ("MT19937", "pos", -5), ("Philox", "buffer_pos", -40)])
+@pytest.mark.parametrize(
+    ("kind", "where", "value"), [("MT19937", "pos", 10**6), ("MT19937", "pos", -5), ("Philox", "buffer_pos", -40)]
+)
 def test_a_position_outside_a_generators_buffer_is_refused(kind, where, value):
     """NumPy would read whatever lies there in memory."""
     drop = nn.Dropout(seed=np.random.Generator(getattr(np.random, kind)(0)))

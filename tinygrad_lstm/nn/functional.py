@@ -254,7 +254,7 @@ def binary_cross_entropy_with_logits(
     reduction: str = "mean",
     pos_weight: ArrayLike | None = None,
 ) -> Tensor:
-    """-(p t log s(x) + (1 - t) log(1 - s(x))), s the sigmoid, computed as (1 - t) x + (1 + (p - 1) t) softplus(-x).
+    """-(p t log s(x) + (1 - t) log(1 - s(x))), s the sigmoid, computed as p t softplus(-x) + (1 - t) softplus(x).
 
     Parameters
     ----------
@@ -271,8 +271,8 @@ def binary_cross_entropy_with_logits(
     call = "binary_cross_entropy_with_logits"
     x, t = _pair(call, input, target)
     _check_reduction(call, reduction)
-    factor = 1.0 if pos_weight is None else 1.0 + (_broadcastable(call, "pos_weight", pos_weight, x) - 1.0) * t
-    losses = (1.0 - t) * x + factor * softplus(-x)
+    positive = t if pos_weight is None else t * _broadcastable(call, "pos_weight", pos_weight, x)
+    losses = positive * softplus(-x) + (1.0 - t) * softplus(x)
     return _reduced(losses if weight is None else losses * _broadcastable(call, "weight", weight, x), reduction)
 
 
@@ -457,7 +457,9 @@ def _reduced(losses: Tensor, reduction: str, count: Any = None) -> Tensor:
         return losses
     if reduction == "sum":
         return sum(losses)
-    return mean(losses) if count is None else sum(losses) / count
+    if count is None and losses.size:
+        return mean(losses)
+    return sum(losses) / (math.nan if count is None else count)
 
 
 def _weighted(call: str, losses: Tensor, weight: ArrayLike | None, reduction: str) -> Tensor:
