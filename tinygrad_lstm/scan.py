@@ -1,7 +1,9 @@
 """Run a cell over time: the row `scan`, whose forward and backward are the cell's plan.
 
 Time runs forward over the arrays; samples are sorted by length, longest first, so that the samples that are still
-running are always the first rows and what lies past a sequence's end is neither read nor computed.
+running are always the first rows and what lies past a sequence's end is never read. Where an array has room past an
+end, the sample's last step stands there again: products over all steps meet it with a cotangent of zero, and zero times
+a number is zero, while a padded 0 may have made an inf.
 """
 
 from __future__ import annotations
@@ -13,8 +15,9 @@ import numpy as np
 
 from .autodiff import sweep
 from .cell import Cell
-from .functions import flip, stack, where
+from .functions import concatenate, flip, stack, where, zeros
 from .graph import Node, Op
+from .ops import detach
 from .plan import Gather, Plan, Product, Step
 from .tensor import Tensor, _make, _wrap, mode
 
@@ -121,14 +124,15 @@ def run_forward(plan: Plan, arrays: Mapping[str, np.ndarray], xs: Sequence[np.nd
             value = now[node.serial]
             room = stored.get(node.serial)
             if room is None:
-                room = stored[node.serial] = np.zeros((T, B, machine.sizes[node.shape[-1]]), value.dtype)
+                room = stored[node.serial] = np.empty((T, B, machine.sizes[node.shape[-1]]), value.dtype)
             room[t, :n] = value
+            room[t, n:] = room[t - 1, n:] if t else value[:1]
     for node in kept:
         if node.serial not in stored:
             stored[node.serial] = np.zeros((T, B, machine.sizes[node.shape[-1]]), xs[0].dtype)
     whole |= stored
     for node, past in zip(graph.states, history, strict=True):
-        whole[node.serial] = past[:T]
+        whole[node.serial] = past[:T] if active is None else _held(past[:T], active)
     machine.run(plan.after, whole)
     output = np.ascontiguousarray(np.broadcast_to(whole[graph.output.serial], (T, B, machine.sizes[graph.output.shape[-1]])))
     if active is not None:
@@ -138,6 +142,14 @@ def run_forward(plan: Plan, arrays: Mapping[str, np.ndarray], xs: Sequence[np.nd
         needed = {n.serial for n in [*plan.saved, *graph.inputs, *graph.states]}
         tape = (machine, {k: v for k, v in whole.items() if k in needed}, active)
     return output, [past[T] for past in history], tape
+
+
+def _held(values: np.ndarray, active: np.ndarray) -> np.ndarray:
+    """(T, B, axis), past a sequence's end its last step again; for a sequence without steps the first of the longest."""
+    out = values.copy()
+    for t, n in enumerate(active):
+        out[t, n:] = out[t - 1, n:] if t else out[0, :1]
+    return out
 
 
 def run_backward(plan: Plan, tape: Any, d_output: np.ndarray | None, d_states: Sequence[np.ndarray | None]) -> tuple[list, list, dict[str, np.ndarray]]:
@@ -236,6 +248,9 @@ def unrolled(cell: Cell, args: Sequence[Tensor], active: np.ndarray | None) -> t
             new = [where(runs, a, b) for a, b in zip(new, states, strict=True)]
         outputs.append(out)
         states = new
+    if not outputs:
+        out, _ = cell.step([zeros((B, x.shape[2]), x.dtype) for x in xs], states, parameters)
+        return out[None][:0], states
     return stack(outputs), states
 
 
@@ -260,14 +275,19 @@ def scan(
     """
     T, B = xs[0].shape[:2]
     active = order = None
+    longest = T
     if lengths is not None and (lengths < T).any():
         order = np.argsort(-lengths, kind="stable")
         ends = lengths[order]
-        active = (np.arange(T)[:, None] < ends).sum(1)
-        rows, steps = order[None, :], np.arange(T)[:, None]
-        runs = (steps < ends)[..., None]
-        steps = np.where(steps < ends, ends - 1 - steps, steps) if reverse else steps
-        xs = [where(runs, x[steps, rows], 0.0) for x in xs]
+        longest = int(ends[0])
+        t = np.arange(longest)[:, None]
+        runs = t < ends
+        active = runs.sum(1)
+        rows, last = np.where(ends > 0, order, order[0]), np.where(ends > 0, ends, longest) - 1
+        steps = np.where(runs, t, np.where(ends > 0, last, 0))
+        steps = last - steps if reverse else steps
+        xs = [x[steps, rows] for x in xs]
+        xs = [where(runs[..., None], x, detach(x)) for x in xs]
         states = [s[order] for s in states]
     elif reverse:
         xs = [flip(x, 0) for x in xs]
@@ -276,9 +296,11 @@ def scan(
     finals = [bundle.apply("item", bundle, index=k + 1) for k in range(len(cell.states))]
     if order is not None:
         back = np.argsort(order, kind="stable")
-        steps = np.arange(T)[:, None]
-        steps = np.where(steps < lengths, lengths - 1 - steps, steps) if reverse else steps
+        t = np.arange(longest)[:, None]
+        steps = np.where(t < lengths, lengths - 1 - t, t) if reverse else t
         output = output[steps, back[None, :]]
+        if longest < T:
+            output = concatenate([output, zeros((T - longest, *output.shape[1:]), output.dtype)])
         finals = [s[back] for s in finals]
     elif reverse:
         output = flip(output, 0)

@@ -62,13 +62,14 @@ class CellGraph:
 
 
 class _FamilyLeaf(Node):
-    """What the body holds for a parameter: the single array itself, and, by attribute, its members."""
+    """What the body holds for a parameter: the single array itself, and, by attribute, its members (None after the body)."""
 
     __slots__ = ("_members",)
+    _members: dict[str, Node] | None
     _OWN = frozenset({"apply", "args", "attr", "dtype", "name", "op", "pullback", "requires_grad", "serial", "shape", "trace"})
 
     def __getattribute__(self, key: str) -> Any:
-        if key.startswith("__") or key == "_members":
+        if key.startswith("__") or key == "_members" or self._members is None:
             return object.__getattribute__(self, key)
         if key in _FamilyLeaf._OWN and _ours(sys._getframe(1)):
             return object.__getattribute__(self, key)
@@ -193,7 +194,8 @@ def trace_cell(body: Callable[..., Any], axes: dict[str, str]) -> tuple[CellGrap
     used: dict[str, Family] = {}
     nodes: dict[str, Node] = {}
     for n, holder in holders.items():
-        members: dict[str, Node] = dict(holder._members)
+        members: dict[str, Node] = holder._members or {}
+        holder._members = None
         alone = any(holder is a for v in reachable(results) for a in v.args)
         if alone and members:
             raise TraceError(message(name, f"{n!r} is used both as a single array and by members ({', '.join(members)})", remedy="give every use a member"))

@@ -1,0 +1,353 @@
+"""Every cell of `tl.cells`, tested the day it is written: equations, plan, values, gradients, lengths, NaN."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+
+import tinygrad_lstm as tl
+from tinygrad_lstm import notation
+from tinygrad_lstm.cell import Cell
+from tinygrad_lstm.graph import reachable, verify
+from tinygrad_lstm.plan import Gather, Product
+from tinygrad_lstm.scan import scan, unrolled
+
+from .oracle import assert_equal, by_hand, directional, gradients, leaves, sample, split, typed_back, weighed
+
+CELLS = {name: c for name, c in vars(tl.cells).items() if isinstance(c, Cell)}
+each_cell = pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS)
+LENGTHS = {"whole": None, "ragged": np.array([2, 5, 1]), "one empty": np.array([0, 3, 5]), "all short": np.array([3, 2, 3])}
+each_length = pytest.mark.parametrize("lengths", LENGTHS.values(), ids=LENGTHS)
+each_way = pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
+
+
+@tl.cell(x="input", gap="1", h="hidden", W="hidden input", U="hidden hidden", d="hidden", b="hidden", s="")
+def decay(x, gap, /, h, *, W, U, d, b, s):
+    """Che et al. 2018 in short: the state fades with the time since the last input; a scalar sharpens the gate."""
+    fade = tl.exp(-tl.softplus(d) * tl.abs(gap))
+    h = fade * h
+    z = tl.sigmoid(tl.exp(s.z) * (W.z @ x + U.z @ h + b.z))
+    h = z * h + (1 - z) * tl.tanh(W.h @ x + b.h)
+    return h
+
+
+@tl.cell(x="input", h="hidden", W="hidden input", U="hidden hidden")
+def risky(x, /, h, *, W, U):
+    """Not a number for an input of 0, which is what padding often holds."""
+    a = tl.log(x * x) / x
+    h = tl.tanh(W.a @ a + U @ h)
+    return h / tl.sqrt(tl.sum(h * h, axis=-1, keepdims=True)), h
+
+
+def over_time(cell, lengths=None, reverse=False, run=scan):
+    """The scan (or another way to run it) as a function of Tensors that returns a list of all results."""
+
+    def function(*values):
+        xs, states, arrays = split(cell, values)
+        out, last = run(cell, xs, states, arrays, lengths, reverse)
+        return [out, *last]
+
+    return function
+
+
+# ------------------------------------------------------------------------------------------------------------ what it says
+def test_every_cell_of_the_contract_is_there():
+    named = "rnn lstm gru lstm_peephole lstm_coupled lstm_projected lstm_layernorm gru_reset_before mgu indrnn"
+    assert set(named.split()) <= set(CELLS)
+
+
+@each_cell
+def test_a_cell_prints_its_own_equations(cell):
+    text = str(cell)
+    assert max(map(len, text.splitlines())) <= 80
+    for name, printed, value in typed_back(cell):
+        assert value is printed, (name, text)
+    for family in cell.families.values():
+        assert f"    {family.name} " in text
+        assert " ".join(family.members).strip() in text
+    assert cell.__doc__.split()[0] in text
+    assert repr(cell) == f"<cell {text.splitlines()[0]}>"
+
+
+def test_the_lstm_on_paper():
+    assert str(tl.cells.lstm) == (
+        "lstm(x: input; h: hidden, c: hidden)\n"
+        "    Hochreiter & Schmidhuber 1997, with the forget gate of Gers, Schmidhuber &\n"
+        "    Cummins 2000.\n"
+        "\n"
+        "    i  = sigmoid(W.i @ x + U.i @ h + b.i)\n"
+        "    f  = sigmoid(W.f @ x + U.f @ h + b.f)\n"
+        "    g  = tanh(W.g @ x + U.g @ h + b.g)\n"
+        "    o  = sigmoid(W.o @ x + U.o @ h + b.o)\n"
+        "    c' = f * c + i * g\n"
+        "    h' = o * tanh(c')\n"
+        "\n"
+        "    output h', states h, c\n"
+        "    W (4*hidden, input)   i f g o\n"
+        "    U (4*hidden, hidden)  i f g o\n"
+        "    b (4*hidden)          i f g o"
+    )
+    assert tl.cells.lstm.latex().splitlines()[5:7] == [
+        r"  c_t &= f_t \odot c_{t-1} + i_t \odot g_t \\",
+        r"  h_t &= o_t \odot \tanh\left(c_t\right)",
+    ]
+
+
+@each_cell
+def test_latex_is_typeset(cell):
+    mathtext = pytest.importorskip("matplotlib.mathtext", reason="typesets the equations; pip install matplotlib")
+    parser = mathtext.MathTextParser("path")
+    lines = notation.latex_lines(cell.graph)
+    assert len(lines) == len(notation.equation_lines(cell.graph))
+    assert cell.latex() == "\\begin{aligned}\n" + " \\\\\n".join("  " + line for line in lines) + "\n\\end{aligned}"
+    for line in lines:
+        left, right = line.split(" &= ")
+        assert parser.parse(f"${left} = {right}$").width > 0
+
+
+# ---------------------------------------------------------------------------------------------------------------- the plan
+@each_cell
+def test_a_plan_computes_everything_once_and_in_order(cell):
+    plan = cell.plan
+    verify(cell.graph.roots, cell.name)
+    verify([g for g in [*plan.state_cotangents, *plan.input_cotangents, *plan.parameter_cotangents.values()] if g is not None])
+    known = {n.serial for n in [*cell.graph.inputs, *cell.graph.states, *cell.graph.parameters.values()]}
+
+    def run(steps):
+        for step in steps:
+            if isinstance(step, Product):
+                reads, makes = [step.operand], step.nodes
+            elif isinstance(step, Gather):
+                reads, makes = [*step.addends, *(o for t in step.terms for o in t.operands)], [step.node]
+            else:
+                reads, makes = [a for a in step.args if hasattr(a, "serial")], [step]
+            assert all(r.serial in known for r in reads), step
+            assert not any(m.serial in known for m in makes), step
+            known.update(m.serial for m in makes)
+
+    for region in (plan.static, plan.before, plan.loop, plan.after):
+        run(region)
+    assert {n.serial for n in reachable(cell.graph.roots)} == known
+    known &= {n.serial for n in [*plan.saved, *cell.graph.inputs, *cell.graph.states, *cell.graph.parameters.values(), *plan.static]}
+    known |= {n.serial for n in [*plan.seeds, plan.output_seed]}
+    for region in (plan.back_loop, plan.back_after, plan.back_static):
+        run(region)
+
+
+def test_an_lstm_is_two_products_forward_and_one_gathered_product_back():
+    plan = tl.cells.lstm.plan
+    products = [s for region in (plan.before, plan.loop) for s in region if isinstance(s, Product)]
+    assert [(p.family, p.members) for p in products] == [("W", (0, 1, 2, 3)), ("U", (0, 1, 2, 3))]
+    gathers = [s for s in plan.back_loop if isinstance(s, Gather)]
+    assert [[(t.family, t.members) for t in g.terms] for g in gathers] == [[("U", (0, 1, 2, 3))]]
+    assert sorted(n.name or "tanh(c)" for n in plan.saved) == ["c", "f", "g", "i", "o", "tanh(c)"] or len(plan.saved) <= 6
+
+
+# ------------------------------------------------------------------------------------------------------------------ values
+@each_cell
+@each_length
+@each_way
+def test_scan_is_the_body_run_by_hand(cell, lengths, reverse, rng):
+    values = sample(cell, rng, T=5)
+    found, slopes = gradients(over_time(cell, lengths, reverse), values)
+    expected, expected_slopes = gradients(over_time(cell, lengths, reverse, by_hand), values)
+    assert_equal(found, expected)
+    assert_equal(slopes, expected_slopes, rtol=1e-9, atol=1e-11)
+    if lengths is not None:
+        for b, n in enumerate(lengths):
+            assert not found[0][n:, b].any()
+            assert not slopes[0][n:, b].any()
+
+
+@each_cell
+@each_length
+def test_gradients_to_order_two(cell, lengths, rng):
+    values = sample(cell, rng, T=5)
+    tl.check_grads(lambda *args: tuple(over_time(cell, lengths)(*args)), values, order=1)
+    direction = [rng.standard_normal(v.shape) for v in values]
+    every = tuple(range(len(values)))
+    slope = tl.grad(lambda *args: weighed(over_time(cell, lengths)(*args), np.random.default_rng(1)), every)
+    along = lambda *args: sum((g * d).sum() for g, d in zip(slope(*args), direction, strict=True))
+    differences = directional(lambda *a: [g.numpy() for g in slope(*a)], values, direction, 1e-5)
+    size = max(abs(d).max() for d in differences)
+    assert_equal([g.numpy() / size for g in tl.grad(along, every)(*values)], [d / size for d in differences], rtol=1e-5, atol=1e-6)
+
+
+@each_cell
+def test_unrolled_is_scan(cell, rng):
+    values = leaves(sample(cell, rng))
+    out, last = unrolled(cell, values, None)
+    assert_equal([r.numpy() for r in over_time(cell)(*values)], [out.numpy(), *(s.numpy() for s in last)])
+
+
+@each_cell
+def test_float32_is_float64_to_its_precision(cell, rng):
+    values = sample(cell, rng, T=5)
+    lengths = LENGTHS["ragged"]
+    wide, wide_slopes = gradients(over_time(cell, lengths), values)
+    single, single_slopes = gradients(over_time(cell, lengths), [v.astype(np.float32) for v in values])
+    assert {a.dtype for a in [*single, *single_slopes]} == {np.dtype(np.float32)}
+    assert_equal(single, wide, rtol=2e-5, atol=2e-6)
+    assert_equal(single_slopes, wide_slopes, rtol=2e-4, atol=2e-5)
+
+
+@each_cell
+def test_saturated_gates_stay_finite(cell, rng):
+    values = [1000 * v for v in sample(cell, rng)]
+    found, slopes = gradients(over_time(cell), values)
+    bounded = cell.name not in ("rnn_relu", "indrnn")  # these two grow by the weights' powers, as they should
+    assert not bounded or all(np.isfinite(a).all() for a in [*found, *slopes])
+    expected, expected_slopes = gradients(over_time(cell, run=by_hand), values)
+    assert_equal(found, expected)
+    assert_equal(slopes, expected_slopes, rtol=1e-7)
+
+
+# ------------------------------------------------------------------------------------------------ one sample and the others
+@each_cell
+@each_way
+def test_nan_stays_in_its_row(cell, reverse, rng):
+    values, lengths = sample(cell, rng, T=5, B=4), np.array([2, 5, 4, 0])
+    clean, clean_slopes = gradients(over_time(cell, lengths, reverse), values)
+    dirty = [v.copy() for v in values]
+    for x in range(len(cell.inputs)):
+        dirty[x][3:, 0] = np.nan  # padding: read by nobody
+        dirty[x][4:, 2] = np.inf
+        dirty[x][:, 3] = np.nan
+        dirty[x][1, 1] = np.nan  # a sample of its own misfortune
+    found, slopes = gradients(over_time(cell, lengths, reverse), dirty)
+    others = [0, 2, 3]
+    n = len(cell.inputs)
+    assert np.isnan(found[0][:, 1]).any()
+    for k, (a, b) in enumerate(zip(found, clean, strict=True)):
+        a, b = (a[:, others], b[:, others]) if k == 0 else (a[others], b[others])
+        np.testing.assert_allclose(a, b, rtol=1e-12, atol=0)
+    for a, b in zip(slopes[:n], clean_slopes[:n], strict=True):
+        np.testing.assert_allclose(a[:, others], b[:, others], rtol=1e-9, atol=1e-12)
+    for a, b in zip(slopes[n : n + len(cell.states)], clean_slopes[n : n + len(cell.states)], strict=True):
+        np.testing.assert_allclose(a[others], b[others], rtol=1e-9, atol=1e-12)
+
+
+@each_cell
+@each_way
+def test_what_padding_holds_changes_no_bit(cell, reverse, rng):
+    values, lengths = sample(cell, rng, T=5, B=4), np.array([2, 5, 4, 0])
+    clean = gradients(over_time(cell, lengths, reverse), values)
+    for filler in (np.nan, np.inf, 1e300):
+        dirty = [v.copy() for v in values]
+        for x in dirty[: len(cell.inputs)]:
+            x[np.arange(5)[:, None] >= lengths] = filler
+        again = gradients(over_time(cell, lengths, reverse), dirty)
+        for a, b in zip([*clean[0], *clean[1]], [*again[0], *again[1]], strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+@each_cell
+@each_way
+def test_batch_mates_and_padding_do_not_matter(cell, reverse, rng):
+    values, lengths = sample(cell, rng, T=6, B=4), np.array([3, 6, 1, 4])
+    xs, states, arrays = split(cell, values)
+    together = over_time(cell, lengths, reverse)(*map(tl.tensor, values))
+    for b, n in enumerate(lengths):
+        alone = [*(x[:n, b : b + 1] for x in xs), *(s[b : b + 1] for s in states), *arrays.values()]
+        out, *last = over_time(cell, None, reverse)(*map(tl.tensor, alone))
+        np.testing.assert_allclose(together[0].numpy()[:n, b : b + 1], out.numpy(), rtol=1e-12, atol=1e-14)
+        for s, t in zip(together[1:], last, strict=True):
+            np.testing.assert_allclose(s.numpy()[b : b + 1], t.numpy(), rtol=1e-12, atol=1e-14)
+
+
+@each_cell
+def test_a_cut_sequence_goes_on_from_its_states(cell, rng):
+    values = sample(cell, rng, T=6)
+    xs, states, arrays = split(cell, list(map(tl.tensor, values)))
+    out, last = scan(cell, xs, states, arrays)
+    first, between = scan(cell, [x[:2] for x in xs], states, arrays)
+    second, final = scan(cell, [x[2:] for x in xs], between, arrays)
+    assert_equal([np.concatenate([first.numpy(), second.numpy()]), *(s.numpy() for s in final)], [out.numpy(), *(s.numpy() for s in last)])
+
+
+@each_length
+@each_way
+@pytest.mark.parametrize("cell", [decay, risky], ids=["decay", "risky"])
+def test_declared_here(cell, lengths, reverse, rng):
+    values = sample(cell, rng, T=5)
+    found, slopes = gradients(over_time(cell, lengths, reverse), values)
+    expected, expected_slopes = gradients(over_time(cell, lengths, reverse, by_hand), values)
+    assert_equal(found, expected)
+    assert_equal(slopes, expected_slopes, rtol=1e-9, atol=1e-11)
+
+
+@each_way
+def test_padding_where_the_equations_have_no_value(reverse, rng):
+    """log 0 and 1/0 in the padding, 0/0 in the states past an end: parameters' gradients stay those of the samples."""
+    values, lengths = sample(risky, rng, T=5, B=4), np.array([2, 4, 0, 3])
+    expected = gradients(over_time(risky, lengths, reverse, by_hand), values)
+    for filler in (0.0, np.nan):
+        padded = [v.copy() for v in values]
+        padded[0][np.arange(5)[:, None] >= lengths] = filler
+        found = gradients(over_time(risky, lengths, reverse), padded)
+        assert_equal(found[0], expected[0])
+        assert_equal(found[1], expected[1], rtol=1e-9)
+    slope = tl.grad(lambda *a: weighed(over_time(risky, lengths, reverse)(*a), np.random.default_rng(0)), (0, 2, 3))
+    curved = tl.grad(lambda *a: sum((g * g).sum() for g in slope(*a)), (0, 2, 3))(*padded)
+    assert all(np.isfinite(g.numpy()).all() for g in curved)
+
+
+# ------------------------------------------------------------------------------------------------------- inputs do not change
+@each_cell
+def test_nothing_given_is_written_to(cell, rng):
+    values = sample(cell, rng)
+    given = leaves(values)
+    before = [g.data.copy() for g in given]
+    results = over_time(cell, np.array([2, 4, 0]))(*given)
+    weighed(results, rng).backward()
+    assert_equal([g.data for g in given], before, rtol=0, atol=0)
+
+
+def test_backward_twice_through_one_scan(rng):
+    given = leaves(sample(tl.cells.lstm, rng))
+    loss = weighed(over_time(tl.cells.lstm)(*given), rng)
+    loss.backward()
+    once = [g.grad.numpy().copy() for g in given]
+    loss.backward()
+    assert_equal([g.grad.numpy() for g in given], [2 * g for g in once], rtol=1e-12)
+
+
+def test_only_what_is_asked_has_a_gradient(rng):
+    values = sample(tl.cells.lstm, rng)
+    given = [tl.tensor(v, requires_grad=k == 2) for k, v in enumerate(values)]
+    weighed(over_time(tl.cells.lstm)(*given), rng).backward()
+    assert [g.grad is not None for g in given] == [False, False, True, False, False, False]
+    with tl.no_grad():
+        out = over_time(tl.cells.lstm)(*given)[0]
+    assert not out.requires_grad
+
+
+def test_a_cell_is_one_thing_however_it_is_copied():
+    assert copy.copy(tl.cells.lstm) is tl.cells.lstm
+    assert copy.deepcopy({"cell": tl.cells.gru})["cell"] is tl.cells.gru
+    assert pickle.loads(pickle.dumps(tl.cells.mgu)) is tl.cells.mgu
+
+
+@each_cell
+def test_quantities_by_name(cell):
+    for name in cell.graph.names:
+        assert cell.quantity(name).serial in {n.serial for n in reachable(cell.graph.roots)}
+    for state, new in zip(cell.states, cell.graph.new_states, strict=True):
+        assert cell.quantity(state) is new
+    with pytest.raises(tl.ArgumentError, match="has no quantity 'nothing'.*\n.*it has: "):
+        cell.quantity("nothing")
+
+
+@each_cell
+def test_sizes_and_members(cell, rng):
+    sizes = {a: 3 + k for k, a in enumerate(cell.axis_names)}
+    arrays = {f: tl.tensor(rng.standard_normal(cell.shape(f, sizes))) for f in cell.families}
+    assert cell.parameter_count(sizes) == sum(a.size for a in arrays.values())
+    members = cell.members(arrays)
+    for f in cell.families.values():
+        own = [members[leaf].numpy() for leaf in f.leaves]
+        assert {m.shape for m in own} == {tuple(1 if a == 1 else sizes[a] for a in f.axes)}
+        if f.members != ("",):
+            np.testing.assert_array_equal(np.concatenate(own) if f.axes else np.array(own), arrays[f.name].numpy())
+            assert [cell.member(f.name, m) for m in f.members] == list(range(len(f.members)))
