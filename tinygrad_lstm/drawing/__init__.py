@@ -121,7 +121,7 @@ def _cell(cell: Any, theme: str = "light", steps: int | None = None, rolled: boo
     memory.draw(sheet, light=light)
     wanted = memory.quantities() if equations else light.nodes
     if wanted:
-        _beside(sheet, formulas(cell.graph, wanted))
+        _beside(sheet, formulas(cell.graph, wanted, memory.block.regions))
     return Drawing(sheet.dot(), f"{name}: {', '.join(names)}" if names else name, description)
 
 

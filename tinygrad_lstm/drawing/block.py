@@ -47,6 +47,7 @@ class Block:
     new_states: list[Part]
     output: Part
     carried: dict[int, list[Part]]  # place of a state -> the pointwise parts on its way, in order
+    regions: dict[int, tuple[Node, str]]  # last value of a normalisation -> (what is normalised, its name)
 
 
 def block(graph: Any) -> Block:
@@ -78,6 +79,7 @@ class _Reader:
         for n in self.order:
             for a in {a.serial: a for a in _values(n)}.values():
                 self.users[a.serial].append(n)
+        self.regions: dict[int, tuple[Node, str]] = {}
         self.normal = self._normalisations()
         self.sums: dict[int, _Sum] = {}
         for n in self.order:
@@ -177,6 +179,7 @@ class _Reader:
             names = {by_serial[s].op.name for s in serials}  # type: ignore[union-attr]
             label = "norm" if "sqrt" in names or "pow" in names else "softmax" if {"exp", "sum"} <= names else " ".join(sorted(by_serial[s].op.name for s in serials & reductions))  # type: ignore[union-attr]
             found[n.serial] = (entry, tuple(sorted(serials)), label)
+            self.regions = {s: r for s, r in self.regions.items() if s not in serials} | {n.serial: (entry, label)}
         return found
 
     def _reaches(self, v: Node, n: Node) -> bool:
@@ -210,7 +213,7 @@ class _Reader:
         for p in made:
             p.sources = [parts[s.serial] for s in p.sources]
         new_states = [parts[n.serial] for n in graph.new_states]
-        result = Block(inputs, states, [p for p in made if p.kind not in ("input", "state")], new_states, parts[graph.output.serial], {})
+        result = Block(inputs, states, [p for p in made if p.kind not in ("input", "state")], new_states, parts[graph.output.serial], {}, self.regions)
         taken: set[int] = set()
         for k, (old, new) in enumerate(zip(states, new_states, strict=True)):
             way = _way(old, new, taken)

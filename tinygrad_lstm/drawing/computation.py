@@ -15,11 +15,12 @@ import numpy as np
 
 from ..errors import ArgumentError, message
 from ..graph import NUMBERS, Value, reachable
-from .language import FONT, LIT, THEMES, WIRE, attributes, escaped, plain, quoted, sign, theme_of
+from .language import FONT, LIT, THEMES, WIRE, Sheet, attributes, escaped, plain, quoted, sign, theme_of
+from .layers import TALL, WIDE, layers
 
 KEPT = 4  # steps drawn one by one; beyond: the first two, the folded ones, the last
 SMALL = 6  # values of so many elements are written out
-BIG = 400  # values from which on edges are straight and layouts quick
+BIG = 500  # boxes from which on the room `layers` places them
 
 
 # --------------------------------------------------------------------------------------------------------- periods
@@ -36,13 +37,17 @@ class Period:
         return self.start + self.length * self.count
 
 
-def periods(signatures: np.ndarray, least: int = 3) -> list[Period]:
-    """The repetitions in a sequence of integers, longest stretches first found; at least `least` times, no overlap."""
+def periods(signatures: np.ndarray, kinds: np.ndarray, least: int = 3) -> list[Period]:
+    """The repetitions in a sequence of values, without overlap, each at least `least` long.
+
+    signatures : equal for equal operations at equal distances from what they read. kinds : equal for equal operations:
+    the first step reads the first state, not the step before, so it is known by its operations alone.
+    """
     found: list[Period] = []
     waiting = [(0, len(signatures))]
     while waiting:
         start, stop = waiting.pop()
-        best = _period(signatures[start:stop], least)
+        best = _period(signatures[start:stop], kinds[start:stop], least)
         if best is not None:
             best = Period(best.start + start, best.length, best.count)
             found.append(best)
@@ -50,22 +55,27 @@ def periods(signatures: np.ndarray, least: int = 3) -> list[Period]:
     return sorted(found, key=lambda p: p.start)
 
 
-def _period(s: np.ndarray, least: int) -> Period | None:
+def _period(s: np.ndarray, kinds: np.ndarray, least: int) -> Period | None:
+    """The shortest period around some place, tried at several places; a run of 6 values is the least."""
     n = len(s)
+    if n < 6:
+        return None
     for k in (4, 2, 6, 1, 3, 5, 7):
         anchor = n * k // 8
-        if anchor >= n:
-            continue
         same = np.flatnonzero(s[:anchor] == s[anchor])[::-1][:64]
         for p in (anchor - same).tolist():
-            equal = s[p:] == s[:-p]
-            broken = np.flatnonzero(~equal)
-            place = np.searchsorted(broken, anchor - p)
+            broken = np.flatnonzero(s[p:] != s[:-p])
+            place = int(np.searchsorted(broken, anchor - p))
             low = int(broken[place - 1]) + 1 if place > 0 else 0
             high = int(broken[place]) if place < len(broken) else n - p
-            count = (high - low) // p + 1
-            if high > anchor - p >= low and count >= least and p * count >= 6:
-                return Period(low, p, count)
+            if not low <= anchor - p < high:
+                continue
+            first = low
+            while first > 0 and low - first < p and kinds[first - 1] == kinds[first - 1 + p]:
+                first -= 1
+            count = (high - first) // p + 1
+            if count >= least and p * count >= 6:
+                return Period(first, p, count)
     return None
 
 
@@ -143,41 +153,55 @@ class _Picture:
         else:
             self.cut = set()
         self.made = [v for v in self.values if v.op is not None]
-        self.periods = periods(self._signatures()) if len(self.made) >= 6 else []
+        signatures, kinds = self._signatures()
+        self.periods = periods(signatures, kinds)
         self.step: dict[int, tuple[int, int]] = {}  # value -> (period, step)
-        self.folded: dict[int, str] = {}  # value -> the name of what stands for it
-        self.folds: dict[str, tuple[int, int, int]] = {}
         for k, p in enumerate(self.periods):
-            hidden = range(2, p.count - 1) if fold == "time" and p.count > KEPT else range(0)
-            name = f"fold {k}"
-            if hidden:
-                self.folds[name] = (k, hidden.start, hidden.stop)
             for i in range(p.start, p.stop):
-                step = (i - p.start) // p.length
-                if step in hidden:
-                    self.folded[id(self.made[i])] = name
-                else:
-                    self.step[id(self.made[i])] = (k, step)
-        self._fold_leaves()
+                self.step[id(self.made[i])] = (k, (i - p.start) // p.length)
+        self._satellites(kinds)
+        self._own_leaves()
+        self.folded: dict[int, str] = {}  # value -> the name of what stands for it
+        self.folds: dict[str, tuple[int, int]] = {}
+        for k, p in enumerate(self.periods):
+            if fold == "time" and p.count > KEPT:
+                self.folds[f"fold {k}"] = (2, p.count - 1)
+        for v, (k, step) in list(self.step.items()):
+            start, stop = self.folds.get(f"fold {k}", (0, 0))
+            if start <= step < stop:
+                self.folded[v] = f"fold {k}"
+                del self.step[v]
 
-    def _fold_leaves(self) -> None:
-        """Leaves that only folded values read (the inputs of folded steps) go with them."""
-        if not self.folded:
-            return
-        readers: dict[int, set[str | None]] = {}
+    def _satellites(self, kinds: np.ndarray) -> None:
+        """What is computed after the loop, once for every step and from that step alone, belongs to the step."""
+        candidates: dict[tuple[int, int], list[tuple[Value, int]]] = {}
+        for v, kind in zip(self.made, kinds.tolist(), strict=True):
+            if id(v) in self.step or len(v.args) > 8:
+                continue
+            where = {self.step.get(id(a)) for a in v.args if isinstance(a, Value) and a.op is not None}
+            if len(where) == 1 and (place := where.pop()) is not None:
+                candidates.setdefault((place[0], kind), []).append((v, place[1]))
+        for (k, _), found in candidates.items():
+            if len({step for _, step in found}) >= max(3, self.periods[k].count // 2):
+                self.step |= {id(v): (k, step) for v, step in found}
+
+    def _own_leaves(self) -> None:
+        """A leaf that one step alone reads (its input) belongs to the step."""
+        readers: dict[int, set[tuple[int, int] | None]] = {}
         for v in self.made:
             for a in v.args:
                 if isinstance(a, Value) and a.op is None:
-                    readers.setdefault(id(a), set()).add(self.folded.get(id(v)))
-        for leaf, names in readers.items():
-            if len(names) == 1 and (name := names.pop()) is not None:
-                self.folded[leaf] = name
+                    readers.setdefault(id(a), set()).add(self.step.get(id(v)))
+        for leaf, where in readers.items():
+            if len(where) == 1 and (place := where.pop()) is not None:
+                self.step[leaf] = place
 
-    def _signatures(self) -> np.ndarray:
-        """An integer for every value made: equal for equal operations at equal distances from what they read."""
+    def _signatures(self) -> tuple[np.ndarray, np.ndarray]:
+        """Two integers for every value made: equal for equal operations at equal distances from what they read; and
+        for equal operations."""
         place = {id(v): k for k, v in enumerate(self.made)}
         known: dict[Any, int] = {}
-        out = np.empty(len(self.made), dtype=np.int64)
+        out, kinds = np.empty(len(self.made), dtype=np.int64), np.empty(len(self.made), dtype=np.int64)
         for k, v in enumerate(self.made):
             if len(v.args) > 8:
                 key: Any = ("many", k)
@@ -187,7 +211,8 @@ class _Picture:
                 if v.op.name in ("getitem", "item"):  # type: ignore[union-attr]  # what every step takes its part of
                     key = (v.op.name, v.shape)  # type: ignore[union-attr]
             out[k] = known.setdefault(key, len(known))
-        return out
+            kinds[k] = known.setdefault((v.op.name, v.shape, len(v.args)), len(known))  # type: ignore[union-attr]
+        return out, kinds
 
 
 def computation(roots: Sequence[Value], theme: str = "light", values: bool = True, gradients: bool = True,
@@ -205,6 +230,8 @@ def computation(roots: Sequence[Value], theme: str = "light", values: bool = Tru
     names = {id(v): f"v{k}" for k, v in enumerate(shown)}
     names |= {v: name for v, name in picture.folded.items()}
     faint = looks["faint"].text
+    if len(shown) > BIG:
+        return _spread(roots, shown, picture, theme, values, gradients), _title(roots)
 
     boxes: dict[tuple[int, int] | None, list[str]] = {}
     for v in shown:
@@ -218,7 +245,7 @@ def computation(roots: Sequence[Value], theme: str = "light", values: bool = Tru
         if v.op is not None and v.op.doc:
             facts["tooltip"] = plain(v.op.doc)
         boxes.setdefault(picture.step.get(id(v)), []).append(f"{names[id(v)]} [{attributes(facts)}]")
-    for name, (_, start, stop) in picture.folds.items():
+    for name, (start, stop) in picture.folds.items():
         look = looks["fold"]
         text = f"<steps {start} to {stop - 1}<br/><font point-size=\"9\" color=\"{faint}\">{stop - start:,} steps like the others</font>>"
         boxes.setdefault(None, []).append(f'"{name}" [{attributes(dict(label=text, shape="box3d", style="filled", fillcolor=look.fill, color=look.edge, fontcolor=look.text))}]')
@@ -233,17 +260,31 @@ def computation(roots: Sequence[Value], theme: str = "light", values: bool = Tru
         lines += [f'  subgraph "cluster {k} {step}" {{', f"    graph [{frame}]", *(f"    {line}" for line in inside), "  }"]
     lines += _edges(picture, names, theme, direction)
 
-    large = len(shown) > BIG
     general: dict[str, Any] = dict(
         bgcolor=looks["page"].fill, fontname=FONT, rankdir="LR" if picture.periods else "TB", nodesep=0.22, ranksep=0.35, pad=0.15, newrank="true",
     )  # fmt: skip
-    if large:
-        general |= dict(splines="line", nslimit=2.0, nslimit1=2.0, mclimit=0.3)
     title = _title(roots)
     head = f"digraph {quoted(title)} {{\n  graph [{attributes(general)}]\n"
     node = attributes(dict(fontname=FONT, shape="box", style="rounded,filled", fontsize=13, margin="0.09,0.05", height=0.3, width=0.4))
     edge = attributes(dict(color=WIRE[theme], arrowsize=0.6, penwidth=1.1, fontname=FONT))
     return head + f"  node [{node}]\n  edge [{edge}]\n" + "\n".join(lines) + "\n}\n", title
+
+
+def _spread(roots: Sequence[Value], shown: list[Value], picture: _Picture, theme: str, values: bool, gradients: bool) -> str:
+    """The DOT text of a graph that is too big for a fine layout: every value, at its depth."""
+    sheet = Sheet(_title(roots), theme)
+    places, names = layers(shown), {id(v): f"v{k}" for k, v in enumerate(shown)}
+    faint = sheet.look("faint").text
+    for v in shown:
+        sheet.shape(_kind(v), names[id(v)], *places[id(v)], WIDE, TALL, _label(v, values, gradients, faint), size=13)
+    for v in shown:
+        for a in {id(a): a for a in v.args if isinstance(a, Value) and id(a) in places}.values():
+            (x, y), (u, w) = places[id(a)], places[id(v)]
+            sheet.wire(names[id(a)], names[id(v)], [(x + WIDE / 2, y), (u - WIDE / 2, w)], faded=a.op is None)
+    for name in picture.folds:
+        start, stop = picture.folds[name]
+        sheet.text(name, 0, sheet.bottom + TALL, f"steps {start} to {stop - 1} are not shown")
+    return sheet.dot()
 
 
 def _edges(picture: _Picture, names: dict[int, str], theme: str, direction: str) -> list[str]:

@@ -17,7 +17,7 @@ FONT = "Helvetica"
 LONGEST = 300  # characters of a label
 
 # How signs of the table are set in a picture.
-SIGNS = {"*": "×", "-": "−", "/": "÷", "@": "·", "**": "^", "sigmoid": "σ", "sqrt": "√", "<=": "≤", ">=": "≥", "!=": "≠", "==": "="}
+SIGNS = {"*": "×", "-": "−", "/": "÷", "**": "^", "sigmoid": "σ", "sqrt": "√", "<=": "≤", ">=": "≥", "!=": "≠", "==": "="}
 
 
 @dataclass(frozen=True)
@@ -120,6 +120,7 @@ class Sheet:
     title: str
     theme: str = "light"
     lines: list[str] = field(default_factory=list)
+    faint: list[str] = field(default_factory=list)  # drawn under the other wires
     wires: list[str] = field(default_factory=list)
     left: float = 1e9
     right: float = -1e9
@@ -166,7 +167,7 @@ class Sheet:
         )  # fmt: skip
         line = f"  {quoted(plain(tail))} -> {quoted(plain(head))} [{attributes(facts)}]"
         if faded:
-            self.wires.insert(0, line)
+            self.faint.append(line)
         else:
             self.wires.append(line)
 
@@ -179,7 +180,7 @@ class Sheet:
     def dot(self) -> str:
         head = attributes(dict(layout="nop2", bgcolor=self.page, fontname=FONT, outputorder="nodesfirst", pad=0.12))
         node = attributes(dict(fontname=FONT, fixedsize="true", margin="0"))
-        body = "\n".join([*self.lines, *self.wires])
+        body = "\n".join([*self.lines, *self.faint, *self.wires])
         return f"digraph {quoted(plain(self.title))} {{\n  graph [{head}]\n  node [{node}]\n  edge [fontname={FONT}]\n{body}\n}}\n"
 
 

@@ -52,7 +52,7 @@ class Memory:
     def _on_grid(self) -> None:
         b, places = self.block, self.places
         loose = [k for k in range(len(b.states)) if k not in b.carried]
-        top, rows = 5, places.rows
+        top, rows = 5 if b.carried else 9, places.rows  # without a carried state on top, room for wires above the layers
         first = 6 + WIDE * max(1, len(self.joins))  # the column of the first layer
         floor = top + (rows - 1) * HIGH
         self.at: dict[int, Point] = {}
@@ -239,7 +239,7 @@ class Memory:
                 points += [shown((x_, y_)), shown((x_ + dx, y_))]
             lit = light.on(w)
             head = self.keys[id(w.target)] if isinstance(w.target, Part) else self.keys[w.target]
-            sheet.wire(self.keys[id(w.source)], head, points, arrow=not merging, faded=light.given and not lit, lit=light.given and lit)
+            sheet.wire(self.keys[id(w.source)], head, points, arrow=not merging and (leaving or not isinstance(w.target, tuple) or w.target[0] != "state"), faded=light.given and not lit, lit=light.given and lit)
 
     def quantities(self) -> list[tuple[str, Any]]:
         """(name, value) of what has a name, in the order of computation."""
