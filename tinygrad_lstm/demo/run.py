@@ -25,7 +25,7 @@ from .page import unit_page
 from .units import Match, properties, search
 
 BATCH, LENGTH = 32, 64  # streams, and steps of each between two updates
-RATE, WARM_UP = 4e-3, 50
+RATE, WARM_UP = 4e-3, 50  # of Adam; steps until it is reached
 LARGEST = 4_000_000  # characters of text that are read
 NAMES = {1: "unigram", 2: "bigram", 3: "trigram"}
 TEMPERATURE = 0.7
@@ -155,7 +155,8 @@ def _saved(path: Path, given: Mapping[str, Any]) -> tuple[Settings, str]:
 
 def _rate(t: int, steps: int) -> float:
     """The share of the learning rate: up in a straight line, then down along half a cosine to a hundredth."""
-    return min(1.0, (t + 1) / WARM_UP) * (0.01 + 0.99 * (0.5 + 0.5 * math.cos(math.pi * min(1.0, t / max(1, steps)))))
+    warm_up = min(WARM_UP, 1 + steps // 10)
+    return min(1.0, (t + 1) / warm_up) * (0.01 + 0.99 * (0.5 + 0.5 * math.cos(math.pi * min(1.0, t / max(1, steps)))))
 
 
 # ------------------------------------------------------------------------------------------------------------- printed
@@ -218,8 +219,8 @@ def _ending(folder: Path, best: tuple[Match, str] | None) -> str:
         "model.safetensors": "the model and the run; --resume --steps MORE goes on",
         "loss.svg": "the loss curve",
         "cell.svg": "the cell",
-        "graph.svg": "the training graph of two steps, with values and gradients",
-        "page.html": "the sample coloured by what one unit thinks: open it in a browser",
+        "graph.svg": "the graph of two steps of training",
+        "page.html": "the sample, coloured by one unit: open it in a browser",
     }
     return "\n".join([*found, f"{folder}/", *(f"  {name:<18} {what}" for name, what in files.items())])
 

@@ -36,13 +36,12 @@ def properties(text: str) -> dict[str, np.ndarray]:
             at, spaces, blank, in_comment = 0, 0, True, False
             quote = quote if len(quote) == 3 else ""  # a string of one line ends with it
         else:
-            at += 1
             if blank and c in " \t":
                 spaces += 1 if c == " " else 4
             else:
                 blank = False
             if quote:
-                if c == "\\":
+                if c == "\\" and text[k + 1 : k + 2] not in ("", "\n"):
                     width = 2
                 elif text.startswith(quote, k):
                     width, quote = len(quote), ""
@@ -58,7 +57,10 @@ def properties(text: str) -> dict[str, np.ndarray]:
                     brackets = max(0, brackets - 1)
         in_word = c.isalnum() or c == "_"
         here = slice(k, k + width)
-        column[here], indent[here], depth[here], word[here] = at, spaces, brackets, in_word
+        if c != "\n":
+            column[here] = range(at + 1, at + width + 1)
+            at += width
+        indent[here], depth[here], word[here] = spaces, brackets, in_word
         string[here], comment[here], leading[here] = bool(quote), in_comment, blank and c != "\n"
         k += width
     found = {

@@ -1,0 +1,121 @@
+"""The command line, called as a function; the demo has its own tests."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+import tinygrad_lstm as tl
+from tinygrad_lstm.cli import built_in, find_cell, main
+from tinygrad_lstm.drawing import draw
+
+OWN = '''
+import tinygrad_lstm as tl
+
+@tl.cell(x="input", h="hidden", W="hidden input", u="hidden")
+def leak(x, /, h, *, W, u):
+    """A leaky sum."""
+    f = tl.sigmoid(u)
+    h = f * h + (1 - f) * (W @ x)
+    return h
+'''
+
+
+@pytest.fixture
+def own(tmp_path):
+    (tmp_path / "own.py").write_text(OWN)
+    return tmp_path / "own.py"
+
+
+def test_show_prints_what_print_prints(capsys):
+    assert main(["show", "gru"]) == 0
+    assert capsys.readouterr().out == f"{tl.cells.gru}\n"
+    assert main(["show", "gru", "--latex"]) == 0
+    assert capsys.readouterr().out == tl.cells.gru.latex() + "\n"
+
+
+def test_show_lists_every_cell(capsys):
+    assert main(["show"]) == 0
+    out = capsys.readouterr().out
+    assert all(re.search(rf"^{name} .*\d\d\d\d", out, re.M | re.S) for name in built_in())
+    assert {"lstm", "gru", "rnn", "lstm_peephole", "mgu"} <= set(built_in())
+    assert max(map(len, out.splitlines())) <= 80
+
+
+def test_cells_of_a_file(own, capsys):
+    assert find_cell(f"{own}:leak").name == find_cell(str(own)).name == "leak"
+    assert main(["show", f"{own}:leak"]) == 0
+    assert "A leaky sum" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("suffix", "head"), [("svg", b"<"), ("dot", b"digraph"), ("png", b"\x89PNG")])
+def test_draw_writes_the_picture(tmp_path, capsys, suffix, head):
+    path = tmp_path / f"picture.{suffix}"
+    assert main(["draw", "lstm", "--highlight", "f", "-o", str(path)]) == 0
+    assert capsys.readouterr().out == f"{path}\n"
+    written = path.read_bytes()
+    assert head in written[:300]
+    if suffix != "png":
+        assert written == getattr(draw(tl.cells.lstm, highlight="f"), suffix).encode()
+
+
+def test_draw_passes_its_options_on(tmp_path, monkeypatch, own):
+    monkeypatch.chdir(tmp_path)
+    assert main(["draw", f"{own}:leak", "--steps", "3", "--theme", "dark"]) == 0
+    assert (tmp_path / "leak.svg").read_text() == draw(find_cell(str(own)), steps=3, theme="dark").svg
+    assert main(["draw", "lstm", "--highlight", "i,g", "-o", "two.svg"]) == 0
+    assert (tmp_path / "two.svg").read_text() == draw(tl.cells.lstm, highlight=["i", "g"]).svg
+
+
+def test_ops_is_the_table(capsys):
+    assert main(["ops"]) == 0
+    out = capsys.readouterr().out
+    assert "tanh" in out and re.search(r"^mul +\* +a \* b", out, re.M) and re.search(r"^logsumexp +\w", out, re.M)
+    assert max(map(len, out.splitlines())) <= 80
+
+
+def test_bench_without_the_source_tree_says_where_it_is(tmp_path):
+    code = "import sys, tinygrad_lstm.cli as c; sys.path[:] = [p for p in sys.path if p]; sys.exit(c.main(['bench']))"
+    path = [p for p in sys.path if "site-packages" in p or p.endswith(("lib-dynload", ".zip")) or "/lib/python3" in p]
+    root = next(p for p in map(str, [tl.__path__[0]])).removesuffix("/tinygrad_lstm")
+    (tmp_path / "tinygrad_lstm").symlink_to(f"{root}/tinygrad_lstm")
+    env = {"PYTHONPATH": ":".join([str(tmp_path), *path]), "PYTHONSAFEPATH": "1"}
+    run = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert run.returncode == 2
+    assert "source tree" in run.stderr and "python -m tests.benchmarks" in run.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["show", "lsmt"], ["no built-in cell 'lsmt'", "lstm_peephole", "file.py:name"]),
+        (["show", "none.py:x"], ["no file none.py"]),
+        (["show", "{own}:lek"], ["no cell 'lek'", ":leak"]),
+        (["draw", "lstm", "--highlight", "z", "-o", "x.svg"], ["z"]),
+        (["draw", "lstm", "-o", "no/such/folder/x.svg"], ["no/such/folder"]),
+        (["demo", "--resume", "--out", "nowhere"], ["nothing to resume", "tinygrad-lstm demo"]),
+        (["demo", "--text", "nowhere.txt"], ["nowhere.txt", "cannot be read"]),
+    ],
+)
+def test_errors_are_messages_not_tracebacks(arguments, words, own, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main([a.format(own=own) for a in arguments]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.startswith("tinygrad-lstm: ") and "Traceback" not in err
+    for word in words:
+        assert word in err
+
+
+@pytest.mark.parametrize("arguments", [[], ["train"], ["demo", "--steps", "0"], ["demo", "--hidden", "x"]])
+def test_wrong_arguments_are_argparses(arguments, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2 and "usage: tinygrad-lstm" in capsys.readouterr().err
+
+
+def test_help_names_every_command(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["--help"])
+    out = capsys.readouterr().out
+    assert caught.value.code == 0 and all(command in out for command in ("demo", "draw", "show", "ops", "bench"))
