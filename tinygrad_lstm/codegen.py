@@ -197,7 +197,7 @@ def _flat(a: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 
 _REAL = (np.dtype(np.float32), np.dtype(np.float64))
-# Measured (Zen 5, float32, us, NumPy / one thread of the kernel): a call of a kernel costs 6.5, a second thread 10 to 15 more.
+# Measured (a core with AVX-512, float32, us, NumPy / one thread of the kernel): a call of a kernel costs 6.5, a second thread 10 to 15 more.
 #     elements   sigmoid        x * sigmoid(x)   erf            derivative of tanh   exp
 #      8 192      12 /  7.9      12 /  7.8        440 /  8.7     2.6 /  7.9           2.9 /  7.7
 #     32 768      75 / 11.7      78 / 12.0      1 800 / 15       6.6 /  9.1            11 / 11.2

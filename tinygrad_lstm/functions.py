@@ -68,7 +68,7 @@ def full(shape: int | Sequence[int], fill_value: Any, dtype: Any = None, require
     """A Tensor filled with one value: float32 for a Python number, else the value's dtype."""
     value = fill_value.data if isinstance(fill_value, Tensor) else fill_value
     if dtype is None:
-        dtype = np.bool_ if isinstance(value, bool) else np.float32 if isinstance(value, int | float) else np.asarray(value).dtype
+        dtype = np.float32 if type(value) in (int, float) else np.asarray(value).dtype
     return _filled("full", lambda shape, dtype: np.full(shape, value, dtype), shape, dtype, requires_grad)
 
 

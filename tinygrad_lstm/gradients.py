@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import wraps
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -40,8 +41,11 @@ def value_and_grad(f: Callable[..., Any], argnums: int | Sequence[int] = 0, has_
     """
     if not callable(f):
         raise ArgumentError(message("grad", "takes a function", {"f": f}, "grad(f)(x), not grad(f(x))"))
-    many = not isinstance(argnums, int)
-    places = tuple(argnums) if many else (argnums,)  # type: ignore[arg-type]
+    many = isinstance(argnums, Sequence)
+    try:
+        places = tuple(map(index, argnums)) if many else (index(argnums),)  # type: ignore[arg-type]
+    except TypeError:
+        raise ArgumentError(message("grad", "argnums is the position of an argument, or a tuple of positions", {"argnums": argnums})) from None
 
     @wraps(f)
     def derived(*args: Any, **kwargs: Any) -> Any:

@@ -179,7 +179,6 @@ class Node(Value):
 
     __slots__ = ("args", "attr", "name", "op", "requires_grad", "serial", "shape", "trace")
     dtype = None  # a trace holds for every dtype
-    __array_ufunc__ = None  # `array * node` asks the Node, which says what to do instead
 
     def __init__(self, trace: Trace, op: Op | None, args: tuple, attr: dict, shape: tuple | None, requires_grad: bool):
         self.trace, self.op, self.args, self.attr, self.shape = trace, op, args, attr, shape
@@ -218,6 +217,13 @@ class Node(Value):
 
     def __rmatmul__(self, other: Any) -> Node:
         return self.apply("linear", other, self)
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        """`array * node`, `np.tanh(node)`: the row of this function, which says what it takes."""
+        row = next((op for op in OPS.values() if op.numpy is ufunc and op.elementwise), None)
+        if row is None or method != "__call__" or options:
+            self.__array__()
+        return self.apply(row, *inputs)  # type: ignore[arg-type]
 
     def __array__(self, *_: Any, **__: Any) -> Any:
         raise TraceError(

@@ -338,6 +338,8 @@ def numpy_of_code(name: str, code: str, arity: int) -> Function:
 # Closed under differentiation: linear, linear_t, outer | sum_to, broadcast_to | sum | mean, spread | getitem, put | ...
 def _product_axes(shapes: list, **_: Any) -> tuple:
     W, v = shapes
+    if W is None or v is None:
+        raise TraceError(message("@", "a fused function is elementwise: it has no products", remedy="multiply outside, or declare a cell"))
     if len(W) != 2 or "batch" in W or not v or "batch" not in v:
         raise TraceError(
             message("@", "a product is `parameter @ value`, the parameter with two axes (rows columns)", {"left": _show(W), "right": _show(v)})
