@@ -57,13 +57,25 @@ class Cell:
 
     def shape(self, family: str, sizes: Mapping[str, int]) -> tuple[int, ...]:
         """The shape of a family's array: its members stacked along the first axis."""
-        f = self.families[family]
+        f = self._family(family)
+        missing = [a for a in f.axes if a != 1 and a not in sizes]
+        if missing:
+            raise ArgumentError(message(self.name, f"the size of axis {', '.join(map(repr, missing))} is missing", {"sizes": dict(sizes)}))
         own = tuple(1 if a == 1 else sizes[a] for a in f.axes)
         return (len(f.members) * own[0], *own[1:]) if own else (len(f.members),) if f.members != ("",) else ()
 
     def member(self, family: str, member: str) -> int:
         """The place of a member in its family's array."""
-        return self.families[family].members.index(member)
+        members = self._family(family).members
+        if member not in members:
+            known = " ".join(members) or "none: it is a single array"
+            raise ArgumentError(message(self.name, f"family {family!r} has no member {member!r}", remedy=f"its members are: {known}"))
+        return members.index(member)
+
+    def _family(self, name: str) -> Family:
+        if name not in self.families:
+            raise ArgumentError(message(self.name, f"has no family {name!r}", remedy=f"its families are: {' '.join(self.families)}"))
+        return self.families[name]
 
     def parameter_count(self, sizes: Mapping[str, int]) -> int:
         return sum(math.prod(self.shape(f, sizes)) for f in self.families)
@@ -213,7 +225,8 @@ def check_sizes(cell: Cell, sizes: Mapping[str, Any]) -> dict[str, int]:
     unknown = [a for a in sizes if a not in cell.axis_names]
     if missing or unknown:
         problem = f"the size of axis {', '.join(map(repr, missing))} is missing" if missing else f"has no axis {', '.join(map(repr, unknown))}"
-        raise ArgumentError(message(cell.name, problem, remedy=f"its axes are: {', '.join(cell.axis_names)}"))
+        example = ", ".join(f"{a}=..." for a in cell.axis_names)
+        raise ArgumentError(message(cell.name, problem, remedy=f"its axes are: {', '.join(cell.axis_names)}; write tl.nn.Recurrent({cell.name}, {example})"))
     for a, n in sizes.items():
         if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
             raise ShapeError(message(cell.name, f"axis {a!r} must be an integer of at least 1", {a: n}))

@@ -23,9 +23,30 @@ from .module import Module
 
 
 def _float_dtype(name: str, dtype: Any) -> np.dtype:
-    if np.dtype(dtype) not in FLOATS:
-        raise ArgumentError(message(name, "the dtype of a layer is float32 or float64", {"dtype": str(dtype)}))
-    return np.dtype(dtype)
+    try:
+        if np.dtype(dtype) in FLOATS:
+            return np.dtype(dtype)
+    except TypeError:
+        pass
+    raise ArgumentError(message(name, "the dtype of a layer is float32 or float64", {"dtype": dtype}, "dtype=np.float32"))
+
+
+def _floats(name: str, label: str, x: ArrayLike, dtype: np.dtype, remedy: str) -> Tensor:
+    """x in the layer's dtype. Python numbers and float arrays; integers are tokens or a mistake."""
+    x = x if isinstance(x, Tensor) else Tensor(x)
+    if x.dtype.kind != "f":
+        raise ArgumentError(message(name, f"{label} must be floats, it is {x.dtype}", {label: x}, remedy))
+    return astype(x, dtype)
+
+
+_EMBED = "embed tokens first: tl.nn.Embedding"
+_AS_FLOATS = "use floats: x.astype(np.float32)"
+
+
+def _forget_value(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float | np.floating) or not math.isfinite(value):
+        raise ArgumentError(message(name, "forget_bias is a number", {"forget_bias": value}, "forget_bias=1.0"))
+    return float(value)
 
 
 def _count(name: str, what: str, n: Any, least: int = 1) -> int:
@@ -72,7 +93,7 @@ class _Stack(Module):
         if layer:
             axis = self.cell.axes[self.cell.inputs[0]][0]
             width = self.directions * self._size(self.cell.output_axis)
-            if axis in self._fixed_axes() and width != self._size(axis):
+            if (axis == 1 or axis in self._fixed_axes()) and width != self._size(axis):
                 raise ShapeError(
                     message(self.cell.name, f"cannot be stacked: its input has axis {axis!r} of size {self._size(axis)}, the layer below puts out {width}")
                 )
@@ -87,41 +108,38 @@ class _Stack(Module):
         raise TypeError(f"{type(self).__name__} does not say how its parameters make the cell's")
 
     # ------------------------------------------------------------------------------------------------- arguments
-    def _inputs(self, xs: Any) -> tuple[list[Tensor], bool]:
-        """The inputs as (T, B, axis), of the layer's dtype, and whether a batch axis was there."""
-        name, c = type(self).__name__, self.cell
-        given = list(xs) if isinstance(xs, tuple | list) and len(c.inputs) > 1 else [xs]
+    def _parts(self, xs: Any) -> list[Tensor]:
+        """The inputs one by one, as floats of the layer's dtype."""
+        c = self.cell
+        given = list(xs) if isinstance(xs, tuple) or (isinstance(xs, list) and len(c.inputs) > 1) else [xs]
         if len(given) != len(c.inputs):
-            raise ArgumentError(
-                message(name, f"{c.name} has {len(c.inputs)} inputs ({', '.join(c.inputs)}), {len(given)} given", remedy=f"layer(({', '.join(c.inputs)}))")
-            )
+            names, many = ", ".join(c.inputs), "inputs" if len(c.inputs) > 1 else "input"
+            remedy = f"layer(({names}))" if len(c.inputs) > 1 else f"layer({names}), initial states after it: layer({names}, states)"
+            raise ArgumentError(message(type(self).__name__, f"{c.name} has {len(c.inputs)} {many} ({names}), {len(given)} given", remedy=remedy))
+        return [_floats(type(self).__name__, label, x, self.dtype, _EMBED) for label, x in zip(c.inputs, given, strict=True)]
+
+    def _inputs(self, xs: Any) -> tuple[list[Tensor], bool]:
+        """The inputs as (T, B, axis), and whether a batch axis was there. After the first an axis "1" may be left out."""
+        name, c = type(self).__name__, self.cell
         out: list[Tensor] = []
-        batched = True
-        for label, x in zip(c.inputs, given, strict=True):
-            x = self._number(label, x)
+        for label, x in zip(c.inputs, self._parts(xs), strict=True):
             axis = c.axes[label][0]
-            if x.ndim == (out[0].ndim if out else 3) - 1 and axis == 1:
+            if out and axis == 1 and x.ndim == out[0].ndim - 1:
                 x = expand_dims(x, -1)
-            if x.ndim not in (2, 3) or out and x.ndim != (3 if batched else 2):
-                raise ShapeError(message(name, f"{label} has {x.ndim} axes", {label: x}, f"{self._layout(axis)}, or without the batch axis"))
-            batched = x.ndim == 3
+            if x.ndim not in (2, 3) or (out and x.ndim != out[0].ndim):
+                raise ShapeError(message(name, f"{label} has {x.ndim} axes", {label: x}, f"{label} is {self._layout(axis)}, or has no batch axis"))
             if x.shape[-1] != self._size(axis):
                 raise ShapeError(message(name, f"axis {axis!r} is {self._size(axis)} but {label} has {x.shape[-1]}", {label: x}, f"{label} is {self._layout(axis)}"))
             out.append(x)
         if len({x.shape[:-1] for x in out}) != 1:
             raise ShapeError(message(name, "the inputs differ in steps or batch", dict(zip(c.inputs, out, strict=True))))
-        if not batched:
+        if out[0].ndim == 2:
             return [expand_dims(x, 1) for x in out], False
         return [swapaxes(x, 0, 1) for x in out] if self.batch_first else out, True
 
     def _layout(self, axis: Any) -> str:
-        return f"(batch, steps, {axis})" if self.batch_first else f"(steps, batch, {axis})"
-
-    def _number(self, label: str, x: ArrayLike) -> Tensor:
-        x = x if isinstance(x, Tensor) else Tensor(x)
-        if x.dtype.kind != "f":
-            raise ArgumentError(message(type(self).__name__, f"{label} must be floats, it is {x.dtype}", {label: x}, "embed tokens first: tl.nn.Embedding"))
-        return astype(x, self.dtype)
+        last = "1" if axis == 1 else f"{axis}={self._size(axis)}"
+        return f"(batch, steps, {last})" if self.batch_first else f"(steps, batch, {last})"
 
     def _states(self, states: Any, batch: int, batched: bool) -> list[Tensor]:
         """The initial states as (layers*directions, B, axis); zeros if None."""
@@ -132,29 +150,33 @@ class _Stack(Module):
             return [zeros((n, batch, w), self.dtype) for w in widths]
         given = [states] if not isinstance(states, tuple | list) else list(states)
         if len(given) != len(widths):
-            raise ArgumentError(message(name, f"{c.name} has {len(widths)} states ({', '.join(c.states)}), {len(given)} given"))
+            names = ", ".join(c.states)
+            raise ArgumentError(
+                message(name, f"{c.name} has {len(widths)} states ({names}), {len(given)} given", remedy=f"layer(x, ({names}{',' if len(widths) == 1 else ''}))")
+            )
         out = []
         for label, value, w in zip(c.states, given, widths, strict=True):
-            value = self._number(label, value)
             want = (n, batch, w) if batched else (n, w)
+            value = zeros(want, self.dtype) if value is None else _floats(name, label, value, self.dtype, _AS_FLOATS)
             if value.shape != want:
-                raise ShapeError(
-                    message(name, f"the initial {label} must be {want}: (layers*directions, {'batch, ' if batched else ''}{c.axes[label][0]})", {label: value})
-                )
+                axes = f"(layers*directions, {'batch, ' if batched else ''}{c.axes[label][0]})"
+                raise ShapeError(message(name, f"the initial {label} must be {want}: {axes}", {label: value}))
             out.append(value if batched else expand_dims(value, 1))
         return out
 
-    def _lengths(self, lengths: Any, steps: int, batch: int) -> np.ndarray | None:
+    def _lengths(self, lengths: Any, steps: int, batch: int, batched: bool) -> np.ndarray | None:
         if lengths is None:
             return None
         name = type(self).__name__
         array = np.asarray(lengths.data if isinstance(lengths, Tensor) else lengths)
+        array = array if batched or array.ndim else array[None]
         if array.dtype.kind == "f" and (array == np.floor(array)).all():
             array = array.astype(np.intp)
         if array.dtype.kind not in "iu" or array.shape != (batch,):
-            raise ShapeError(message(name, f"lengths are {batch} integers, one a sequence", {"lengths": array}))
-        if batch and (array.min() < 0 or array.max() > steps):
-            raise ShapeError(message(name, f"a length must be from 0 to {steps}, the number of steps", {"lengths": array}))
+            raise ShapeError(message(name, f"lengths must be {batch} integer{'s' * (batch != 1)}, one a sequence", {"lengths": array}))
+        wrong = np.flatnonzero((array < 0) | (array > steps))
+        if wrong.size:
+            raise ShapeError(message(name, f"a length is from 0 to {steps}, the number of steps; sequence {wrong[0]} has {array[wrong[0]]}", {"lengths": array}))
         return array.astype(np.intp)
 
     # ------------------------------------------------------------------------------------------------- running
@@ -162,7 +184,7 @@ class _Stack(Module):
         inputs, batched = self._inputs(xs)
         steps, batch = inputs[0].shape[:2]
         initial = self._states(states, batch, batched)
-        ends = self._lengths(lengths, steps, batch)
+        ends = self._lengths(lengths, steps, batch, batched)
         finals: list[list[Tensor]] = []
         out = inputs[0]
         for k in range(self.num_layers):
@@ -187,16 +209,16 @@ class _Stack(Module):
         name = type(self).__name__
         if self.bidirectional:
             raise ArgumentError(message(name, "a bidirectional layer cannot be run step by step: it reads the future"))
-        given = list(x) if isinstance(x, tuple | list) and len(self.cell.inputs) > 1 else [x]
         with no_grad():
-            lifted = [self._number(label, v) for label, v in zip(self.cell.inputs, given, strict=False)]
-            batched = lifted[0].ndim == 2
-            if not batched and lifted[0].ndim != 1:
-                raise ShapeError(message(name, "a step takes (batch, axis) or (axis,)", dict(zip(self.cell.inputs, lifted, strict=False))))
+            lifted = self._parts(x)
+            axis = self.cell.axes[self.cell.inputs[0]][0]
+            if lifted[0].ndim not in (1, 2) or lifted[0].shape[-1] != self._size(axis):
+                width = f"{axis}={self._size(axis)}" if axis != 1 else "1"
+                raise ShapeError(message(name, f"a step takes (batch, {width}) or ({width},)", {self.cell.inputs[0]: lifted[0]}))
             training, self.training = self.training, False
             first, self.batch_first = self.batch_first, False
             try:
-                out, new, _ = self._run(tuple(v[None] for v in lifted) if len(lifted) > 1 else lifted[0][None], states, None)
+                out, new, _ = self._run(tuple(v[None] for v in lifted), states, None)
             finally:
                 self.training, self.batch_first = training, first
         return out[0], new
@@ -260,7 +282,7 @@ class Recurrent(_Stack):
                     label = f"{f.name}_l{k}{way}"
                     setattr(self, label, Tensor(data.astype(self.dtype), requires_grad=True, name=label))
         if forget_bias is not None:
-            self._set_forget_bias(forget_bias)
+            self._set_forget_bias(_forget_value(type(self).__name__, forget_bias))
 
     def _set_forget_bias(self, value: float) -> None:
         families = [f for f in self.cell.families.values() if len(f.axes) == 1 and "f" in f.members and f.name.startswith("b")]
@@ -420,6 +442,7 @@ class LSTM(_RNNBase):
 
 
 def _forget(name: str, module: Any, suffixes: Sequence[str], value: float) -> None:
+    value = _forget_value(name, value)
     if not module.bias:
         raise ArgumentError(message(name, "forget_bias needs bias=True"))
     n = module.hidden_size
@@ -452,7 +475,7 @@ class _OneStep(Module, _TorchParameters):
 
     def _step(self, input: ArrayLike, hx: Any) -> list[Tensor]:
         name, names = type(self).__name__, self.cell.states
-        x = astype(input if isinstance(input, Tensor) else Tensor(input), self.dtype)
+        x = _floats(name, "input", input, self.dtype, _EMBED)
         if x.ndim not in (1, 2) or x.shape[-1] != self.input_size:
             raise ShapeError(message(name, f"input is (batch, {self.input_size}) or ({self.input_size},)", {"input": x}))
         batched = x.ndim == 2
@@ -462,7 +485,7 @@ class _OneStep(Module, _TorchParameters):
             raise ArgumentError(message(name, f"takes {len(names)} states ({', '.join(names)}), {len(given)} given"))
         states = []
         for label, value in zip(names, given, strict=True):
-            s = zeros((x.shape[0], self.hidden_size), self.dtype) if value is None else astype(value if isinstance(value, Tensor) else Tensor(value), self.dtype)
+            s = zeros((x.shape[0], self.hidden_size), self.dtype) if value is None else _floats(name, label, value, self.dtype, _AS_FLOATS)
             s = s if batched or value is None else s[None]
             if s.shape != (x.shape[0], self.hidden_size):
                 raise ShapeError(message(name, f"{label} must be {(x.shape[0], self.hidden_size) if batched else (self.hidden_size,)}", {"input": x, label: s}))
