@@ -1,0 +1,195 @@
+"""Generated kernels: kept on disk across processes, correct under threads and forks, and never in the way."""
+
+import multiprocessing
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tinygrad_lstm as tl
+from tinygrad_lstm import codegen, kernels
+from tinygrad_lstm.errors import ArgumentError
+
+PROGRAM = """
+import numpy as np
+import tinygrad_lstm as tl
+from tinygrad_lstm import codegen, kernels
+
+@tl.fuse
+def bump(x):
+    return x * tl.sigmoid(x) + 1
+
+x = tl.tensor(np.linspace(-2, 2, codegen.BIG), requires_grad=True)
+y = bump(x)
+y.sum().backward()
+loops = [next(iter(f._loops.values())) for f in (codegen.forward(bump.op), codegen.backward(bump.op, (True,)))]
+hits = sum(sum(loop.stats.cache_hits.values()) for loop in loops)
+print(hits, kernels.cache_folder() is not None, repr(float(y.numpy().sum())), repr(float(x.grad.numpy().sum())))
+"""
+
+
+def start(cache, program=PROGRAM):
+    environment = os.environ | {"TINYGRAD_LSTM_CACHE": str(cache)}
+    root = Path(tl.__file__).parent.parent
+    return subprocess.Popen([sys.executable, "-W", "error", "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, cwd=root)
+
+
+def finish(process):
+    output, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    return output.split()
+
+
+def test_the_next_process_finds_the_machine_code(tmp_path):
+    # two at once, into an empty folder: neither disturbs the other
+    first, second = [finish(p) for p in [start(tmp_path), start(tmp_path)]]
+    assert first[2:] == second[2:]
+    third = finish(start(tmp_path))
+    assert third == ["2", "True", *first[2:]]  # both kernels came from the disk
+    sources = sorted(path.name for path in tmp_path.glob("*.py"))
+    assert [name.rsplit("_", 1)[0] for name in sources] == ["bump", "bump_backward"]
+    assert not list(tmp_path.glob("*.tmp"))
+    assert "def bump_" in (tmp_path / sources[0]).read_text()
+
+
+def test_a_damaged_source_is_written_anew(tmp_path):
+    expected = finish(start(tmp_path))
+    for path in tmp_path.glob("*.py"):
+        path.write_text("raise SystemExit('not ours')")
+    assert finish(start(tmp_path))[1:] == expected[1:]
+
+
+def test_no_cache_is_no_error(tmp_path):
+    blocked = tmp_path / "file"
+    blocked.write_text("a file is no folder")
+    assert finish(start(blocked / "kernels"))[:2] == ["0", "False"]
+
+
+def test_small_arrays_never_meet_the_compiler():
+    program = """
+import sys, numpy as np, tinygrad_lstm as tl
+x = tl.tensor(np.ones(1000), requires_grad=True)
+for f in (tl.tanh, tl.sigmoid, tl.gelu, tl.fuse(lambda x: x * tl.exp(x))):
+    f(x).sum().backward()
+print("numba" in sys.modules)
+"""
+    assert finish(start("", program)) == ["False"]
+
+
+# -------------------------------------------------------------------------------------------------------------- threads
+@pytest.fixture
+def threads():
+    before = kernels.get_num_threads()
+    yield
+    tl.set_num_threads(before)
+
+
+def test_results_do_not_depend_on_the_number_of_threads(threads, rng, monkeypatch):
+    monkeypatch.setattr(codegen, "PER_THREAD", 1000)
+    x = tl.tensor(rng.standard_normal(codegen.BIG + 17).astype(np.float32), requires_grad=True)
+    found = []
+    for n in (1, 2, 3, 7):
+        tl.set_num_threads(n)
+        assert tl.get_num_threads() == n
+        x.grad = None
+        y = tl.sigmoid(x)
+        (y * y).sum().backward()
+        found.append((y.numpy().tobytes(), x.grad.numpy().tobytes()))
+    assert len(set(found)) == 1
+
+
+def test_slices_cover_everything_once(threads):
+    tl.set_num_threads(4)
+    for n, at_least in ((10, 1), (3, 1), (1, 1), (0, 1), (1000, 400), (7, 100)):
+        seen, lock = [], threading.Lock()
+
+        def job(lo, hi, seen=seen, lock=lock):
+            with lock:
+                seen.append((lo, hi))
+
+        kernels.run_slices(job, n, at_least)
+        seen.sort()
+        assert seen[0][0] == 0 and seen[-1][1] == n and [hi for _, hi in seen[:-1]] == [lo for lo, _ in seen[1:]]
+        assert len(seen) <= max(1, n // at_least) and len(seen) <= 4
+
+
+def test_an_error_in_any_slice_is_raised_here(threads):
+    tl.set_num_threads(3)
+    for bad in range(3):
+
+        def job(lo, hi, bad=bad):
+            if lo == bad:
+                raise KeyError(bad)
+
+        with pytest.raises(KeyError, match=str(bad)):
+            kernels.run_slices(job, 3)
+    kernels.run_slices(lambda lo, hi: None, 3)
+
+
+def test_many_callers_at_once(threads, rng):
+    tl.set_num_threads(3)
+    x = rng.standard_normal(4 * codegen.BIG)
+    expected = tl.tanh(x).numpy()
+    found = []
+
+    def work():
+        for k in range(5):
+            if k == 2:
+                tl.set_num_threads(2 + len(found) % 2)
+            found.append(np.array_equal(tl.tanh(x).numpy(), expected))
+
+    callers = [threading.Thread(target=work) for _ in range(4)]
+    for c in callers:
+        c.start()
+    for c in callers:
+        c.join()
+    assert found == [True] * 20
+
+
+@pytest.mark.parametrize("n", [0, -1, 1.5, True, "2", None])
+def test_a_wrong_number_of_threads(n):
+    with pytest.raises(ArgumentError, match="`set_num_threads`: n must be an integer of at least 1"):
+        tl.set_num_threads(n)
+
+
+def _in_child(connection):
+    x = tl.tensor(np.linspace(-1, 1, 4 * codegen.BIG), requires_grad=True)
+    tl.sigmoid(x).sum().backward()
+    connection.send(float(x.grad.numpy().sum()))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
+@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
+def test_a_forked_child_has_threads_of_its_own(threads, monkeypatch):
+    monkeypatch.setattr(codegen, "PER_THREAD", 1000)
+    tl.set_num_threads(2)
+    x = np.linspace(-1, 1, 4 * codegen.BIG)
+    expected = tl.grad(lambda a: tl.sigmoid(a).sum())(x).numpy().sum()  # the parent's helpers exist now
+    context = multiprocessing.get_context("fork")
+    ours, theirs = context.Pipe()
+    child = context.Process(target=_in_child, args=(theirs,))
+    child.start()
+    assert ours.poll(60), "the child hangs"
+    assert ours.recv() == expected
+    child.join()
+
+
+# --------------------------------------------------------------------------------------------------------------- source
+def test_tracebacks_show_the_lines_of_a_source_that_has_no_file(monkeypatch):
+    monkeypatch.setattr(kernels, "cache_folder", lambda: None)
+    kernel = kernels.compile_source("def {function}(a):\n    return a.no_such_attribute\n", "own_wrong")
+    with pytest.raises(Exception, match="no_such_attribute"):
+        kernels.call(kernel, np.zeros(1))
+
+
+def test_a_slow_compilation_says_so_once(monkeypatch, capsys):
+    monkeypatch.setattr(kernels, "SLOW_COMPILE", 0.0)
+    monkeypatch.setattr(kernels, "cache_folder", lambda: None)
+    kernel = kernels.compile_source("def {function}(a):\n    return a.size\n", "own_slow")
+    assert kernels.call(kernel, np.zeros(3)) == 3 and kernels.call(kernel, np.zeros(4)) == 4
+    said = capsys.readouterr().err
+    assert said.count("compiled own_slow_") == 1
