@@ -89,7 +89,7 @@ def test_padding_is_zero_and_stays_zero(rng, padding):
     np.testing.assert_allclose(second.numpy(), expected * 36 * table.weight.numpy() ** 3, rtol=1e-12)
 
 
-# ----------------------------------------------------------------------------------------------------- Dropout, LayerNorm
+# --------------------------------------------------------------------------------------------------- Dropout, LayerNorm
 def test_dropout_keeps_the_mean_and_is_seeded():
     x = np.ones(100_000, np.float32)
     y = nn.Dropout(0.25, seed=0)(x).numpy()
@@ -139,7 +139,7 @@ def test_layer_norm_of_constants_and_extremes():
     assert [name for name, _ in nn.LayerNorm(2, bias=False).named_parameters()] == ["weight"]
 
 
-# ----------------------------------------------------------------------------------------------- Sequential, activations
+# ---------------------------------------------------------------------------------------------- Sequential, activations
 def test_sequential():
     net = nn.Sequential(nn.Linear(3, 4, seed=0), tl.tanh, nn.Linear(4, 1, seed=1))
     x = np.ones((2, 3), np.float32)

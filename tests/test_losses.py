@@ -187,7 +187,7 @@ def test_regression_at_extremes():
     np.testing.assert_array_equal(F.mse_loss(x, zero, reduction="none").numpy(), [1e6, 1e6, 0, np.inf, np.inf, np.nan])
 
 
-# ----------------------------------------------------------------------------------------------------- binary, with logits
+# -------------------------------------------------------------------------------------------------- binary, with logits
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 def test_binary_cross_entropy(rng, reduction):
     x, t, w, p = rng.standard_normal((4, 3)), rng.random((4, 3)), rng.random((4, 1)), rng.random(3) * 3
@@ -237,7 +237,7 @@ def test_ctc_counts_every_path(rng, blank):
     assert expected[5] == math.inf
     losses = F.ctc_loss(logp, padded, frames, sizes, blank, "none")
     np.testing.assert_allclose(losses.numpy(), expected, rtol=1e-12)
-    joined = F.ctc_loss(logp, sum(targets, []), frames, sizes, blank, "none")
+    joined = F.ctc_loss(logp, [c for target in targets for c in target], frames, sizes, blank, "none")
     assert np.array_equal(losses.numpy(), joined.numpy())
     finite = np.where(np.isinf(expected), 0, expected)
     clean = F.ctc_loss(logp, padded, frames, sizes, blank, "none", zero_infinity=True)

@@ -36,8 +36,8 @@ def test_names_follow_paths_and_torchs_order():
     assert [id(p) for p in net.parameters()] == [id(p) for _, p in net.named_parameters()]
     assert [name for name, _ in net.named_modules()] == ["", "first", "layers.0", "layers.1.deep", "drop"]
     assert list(net.state_dict()) == [
-        "gain", "mask", "pair.0", "first.weight", "first.bias", "layers.0.weight", "layers.0.bias", "layers.1.deep.weight",
-        "again.weight", "again.bias",
+        "gain", "mask", "pair.0", "first.weight", "first.bias", "layers.0.weight", "layers.0.bias",
+        "layers.1.deep.weight", "again.weight", "again.bias",
     ]  # fmt: skip
     assert net.num_parameters == 3 + 1 + 9 + 12 + 9
 

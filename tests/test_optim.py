@@ -88,7 +88,10 @@ def test_every_shape_and_layout(kind, settings, rng):
     """A scalar, a transposed and an empty parameter move as the same numbers in a vector do."""
     values, gradients = rng.standard_normal(6), rng.standard_normal((3, 6))
     flat = leaf(*values)
-    parts = [tl.tensor(values[:1].reshape(()), requires_grad=True), tl.tensor(values[1:].reshape(1, 5), requires_grad=True)]
+    parts = [
+        tl.tensor(values[:1].reshape(()), requires_grad=True),
+        tl.tensor(values[1:].reshape(1, 5), requires_grad=True),
+    ]
     parts += [tl.tensor(np.zeros((0, 3)), requires_grad=True)]
     one, many = kind([flat], **settings), kind(parts, **settings)
     for g in gradients:
@@ -340,7 +343,9 @@ def test_schedules(name):
         schedule.step()
 
 
-@pytest.mark.parametrize("name", [*SCHEDULES, "OneCycleLR", "ReduceLROnPlateau", "SequentialLR", "CosineAnnealingWarmRestarts"])
+@pytest.mark.parametrize(
+    "name", [*SCHEDULES, "OneCycleLR", "ReduceLROnPlateau", "SequentialLR", "CosineAnnealingWarmRestarts"]
+)
 def test_a_schedule_goes_on_from_its_state(name):
     def make():
         o = optim.SGD([leaf(1.0)], lr=1.0, momentum=0.9)

@@ -86,7 +86,7 @@ def save(path: str | os.PathLike[str], model: Module, optimizer: Optimizer | Non
     if state is not None:
         tensors |= {OPTIMIZER + name: array for name, array in state.pop("arrays").items()}
     for name, array in tensors.items():
-        if array.dtype not in DTYPES:
+        if array.dtype.newbyteorder("=") not in DTYPES:
             raise ArgumentError(message("save", f"{name} has a dtype that the file format has not", {name: array}))
     texts = {
         "facts": _encode(facts, "facts", tensors),
@@ -125,7 +125,8 @@ def load(
     changes: list[Callable[[], None]] = []
     try:
         facts, state, rng = (_decode(texts[name], tensors) for name in TEXTS[:3]) if texts else ({}, None, {})
-        facts = dict(facts)
+        if not isinstance(facts, dict) or not isinstance(state, dict | None):
+            raise TypeError("facts and the state of an optimiser are dicts")
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError, ArgumentError) as error:
         raise FileError(message("load", f"{source}: its header makes no sense ({type(error).__name__})")) from None
     try:
@@ -274,7 +275,7 @@ def _plain(value: Any, where: str, tensors: dict[str, np.ndarray]) -> Any:
     if isinstance(value, Tensor):
         value = value.data
     if isinstance(value, np.ndarray):
-        if value.dtype not in DTYPES:
+        if value.dtype.newbyteorder("=") not in DTYPES:
             raise ArgumentError(message("save", f"{where} has a dtype that the file format has not", {where: value}))
         name = f"{FACT}{where}"
         tensors[name] = np.array(value, dtype=value.dtype.newbyteorder("="), order="C")
