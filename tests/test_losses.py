@@ -163,10 +163,14 @@ def test_regression(rng, loss, reference, reduction):
 
 def test_weights_of_elements(rng):
     x, t, w = rng.standard_normal((3, 4)), rng.standard_normal((3, 4)), rng.random((3, 4))
-    for loss, reference in ((F.mse_loss, np.square), (F.l1_loss, np.abs), (F.huber_loss, huber)):
+    for loss, reference, total in (
+        (F.mse_loss, np.square, w.sum()),
+        (F.l1_loss, np.abs, w.sum()),
+        (F.huber_loss, huber, w.size),
+    ):
         for reduction in REDUCTIONS:
             y = loss(x, t, reduction=reduction, weight=w)
-            np.testing.assert_allclose(y.numpy(), reduced(reference(x - t) * w, reduction, w.sum()), rtol=1e-13)
+            np.testing.assert_allclose(y.numpy(), reduced(reference(x - t) * w, reduction, total), rtol=1e-13)
 
 
 def test_a_number_as_target():

@@ -43,7 +43,8 @@ def test_embedding(rng, padding):
     agree(nn.Embedding(7, 3, padding, dtype=np.float64), torch.nn.Embedding(7, 3, padding, dtype=torch.float64), ids)
 
 
-@pytest.mark.parametrize(("shape", "kw"), [(4, {}), ((3, 4), {}), (4, {"bias": False}), (4, {"elementwise_affine": False}), (4, {"eps": 0.1})])  # fmt: skip
+@pytest.mark.parametrize("shape", [4, (3, 4)])
+@pytest.mark.parametrize("kw", [{}, {"bias": False}, {"elementwise_affine": False}, {"eps": 0.1}])
 def test_layer_norm(rng, shape, kw):
     theirs = torch.nn.LayerNorm(shape, **kw, dtype=torch.float64)
     for p in theirs.parameters():
@@ -53,8 +54,19 @@ def test_layer_norm(rng, shape, kw):
 
 @pytest.mark.parametrize(
     ("name", "args"),
-    [("Tanh", ()), ("Sigmoid", ()), ("ReLU", ()), ("LeakyReLU", (0.3,)), ("ELU", (2.0,)), ("SiLU", ()), ("GELU", ()), ("Softplus", ()), ("Softmax", (1,)), ("LogSoftmax", (0,))],
-)  # fmt: skip
+    [
+        ("Tanh", ()),
+        ("Sigmoid", ()),
+        ("ReLU", ()),
+        ("LeakyReLU", (0.3,)),
+        ("ELU", (2.0,)),
+        ("SiLU", ()),
+        ("GELU", ()),
+        ("Softplus", ()),
+        ("Softmax", (1,)),
+        ("LogSoftmax", (0,)),
+    ],
+)
 def test_activations(rng, name, args):
     x = np.concatenate([rng.standard_normal((3, 4)), [[0.0, 15.0, -15.0, -700.0]]])
     agree(getattr(nn, name)(*args), getattr(torch.nn, name)(*args), x, rtol=1e-8)  # torch's Softplus is x from 20 on

@@ -122,16 +122,18 @@ SCHEDULES = [
 ]
 
 
-def two(lib, p, name="SGD"):
+def two(lib, make, name="SGD"):
+    """An optimiser of two groups."""
     momentum = {"momentum": 0.9} if name == "SGD" else {}
-    return getattr(lib, name)([{"params": [p], "lr": 0.5}, {"params": [p.detach().clone() if lib is torch.optim else tl.tensor(p)]}], lr=0.1, **momentum)  # fmt: skip
+    first, second = (make(1, requires_grad=True) for _ in range(2))
+    return getattr(lib, name)([{"params": [first], "lr": 0.5}, {"params": [second]}], lr=0.1, **momentum)
 
 
 @pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")
 @pytest.mark.parametrize("name", ["SGD", "Adam"])
 @pytest.mark.parametrize(("kind", "args"), SCHEDULES)
 def test_schedules(kind, args, name):
-    a, b = two(optim, tl.ones(1, requires_grad=True), name), two(torch.optim, torch.ones(1, requires_grad=True), name)
+    a, b = two(optim, tl.ones, name), two(torch.optim, torch.ones, name)
     ours, theirs = getattr(optim, kind)(a, *args), getattr(S, kind)(b, *args)
     for t in range(40):
         np.testing.assert_allclose(ours.get_last_lr(), theirs.get_last_lr(), rtol=1e-10, atol=1e-16, err_msg=f"t={t}")
@@ -144,9 +146,13 @@ def test_schedules(kind, args, name):
 @pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")
 @pytest.mark.filterwarnings("ignore:The epoch parameter in `scheduler.step")
 def test_one_schedule_after_the_other():
-    a, b = two(optim, tl.ones(1, requires_grad=True)), two(torch.optim, torch.ones(1, requires_grad=True))
-    ours = optim.SequentialLR(a, [optim.LinearLR(a, 0.1, total_iters=4), optim.CosineAnnealingLR(a, 9), optim.ExponentialLR(a, 0.8)], [4, 11])  # fmt: skip
-    theirs = S.SequentialLR(b, [S.LinearLR(b, 0.1, total_iters=4), S.CosineAnnealingLR(b, 9), S.ExponentialLR(b, 0.8)], [4, 11])  # fmt: skip
+    a, b = two(optim, tl.ones), two(torch.optim, torch.ones)
+
+    def sequence(lib, o):
+        parts = [lib.LinearLR(o, 0.1, total_iters=4), lib.CosineAnnealingLR(o, 9), lib.ExponentialLR(o, 0.8)]
+        return lib.SequentialLR(o, parts, [4, 11])
+
+    ours, theirs = sequence(optim, a), sequence(S, b)
     for t in range(25):
         np.testing.assert_allclose(ours.get_last_lr(), theirs.get_last_lr(), rtol=1e-10, err_msg=f"t={t}")
         ours.step()
@@ -159,7 +165,7 @@ def test_one_schedule_after_the_other():
 def test_plateau(rng, mode, threshold_mode, cooldown):
     kw = {"mode": mode, "factor": 0.3, "patience": 2, "threshold": 0.05, "threshold_mode": threshold_mode}
     kw |= {"cooldown": cooldown, "min_lr": [1e-3, 1e-2], "eps": 1e-4}
-    a, b = two(optim, tl.ones(1, requires_grad=True)), two(torch.optim, torch.ones(1, requires_grad=True))
+    a, b = two(optim, tl.ones), two(torch.optim, torch.ones)
     ours, theirs = optim.ReduceLROnPlateau(a, **kw), S.ReduceLROnPlateau(b, **kw)
     for metric in np.cumsum(rng.standard_normal(80)) * 0.1 + 2:
         ours.step(metric)

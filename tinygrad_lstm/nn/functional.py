@@ -305,18 +305,21 @@ def huber_loss(
 ) -> Tensor:
     """d**2 / 2 where |d| <= delta, else delta (|d| - delta / 2), for d = input - target (Huber 1964).
 
-    Arguments of `mse_loss`; delta > 0 is where the parabola becomes a line.
+    Arguments of `mse_loss`; delta > 0 is where the parabola becomes a line. The mean with a weight divides by the number
+    of elements (torch's, unlike that of `mse_loss`).
     """
     if not delta > 0:
         raise ArgumentError(message("huber_loss", "delta must be above 0", {"delta": delta}))
     x, t = _pair("huber_loss", input, target)
+    _check_reduction("huber_loss", reduction)
     d = x - t
     inside = abs(d) <= delta
     near, far = (
         where(inside, d, 0.0),
         where(inside, 0.0, delta * (abs(d) - 0.5 * delta)),
     )  # neither sees the other's infinity
-    return _weighted("huber_loss", 0.5 * square(near) + far, weight, reduction)
+    losses = 0.5 * square(near) + far
+    return _reduced(losses if weight is None else losses * _like("huber_loss", weight, losses), reduction)
 
 
 def smooth_l1_loss(input: ArrayLike, target: ArrayLike, reduction: str = "mean", beta: float = 1.0) -> Tensor:
@@ -466,10 +469,15 @@ def _weighted(call: str, losses: Tensor, weight: ArrayLike | None, reduction: st
     _check_reduction(call, reduction)
     if weight is None:
         return _reduced(losses, reduction)
+    w = _like(call, weight, losses)
+    return _reduced(losses * w, reduction, sum(w))
+
+
+def _like(call: str, weight: ArrayLike, losses: Tensor) -> Tensor:
     w = _lift(weight)
     if w.shape != losses.shape:
         raise ShapeError(message(call, "weight must have the shape of input", {"input": losses, "weight": w}))
-    return _reduced(losses * w, reduction, sum(w))
+    return w
 
 
 def _classes(call: str, input: ArrayLike, weight: ArrayLike | None) -> tuple[Tensor, Tensor | None]:
