@@ -9,6 +9,10 @@ class ShapeError(ValueError):
     """Shapes, axes or indices that do not fit together."""
 
 
+class BoundsError(ShapeError, IndexError):
+    """An index outside its axis, or of a kind that does not index."""
+
+
 class ArgumentError(TypeError):
     """An argument of a kind that the operation does not take."""
 
@@ -39,9 +43,11 @@ def describe(value: Any) -> str:
     shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
     if shape is not None:
         return f"{tuple(shape)} {dtype}" if dtype is not None else f"axes {' '.join(map(str, shape)) or '()'}"
-    if isinstance(value, bool | int | float):
+    if value is None or isinstance(value, bool):
+        return repr(value)
+    if isinstance(value, int | float):
         return f"number {value!r}"
-    text = repr(value)
+    text = " ".join(repr(value).split())
     return f"{type(value).__name__} {text if len(text) <= 60 else text[:57] + '...'}"
 
 

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from . import ops
-from .errors import ArgumentError, ShapeError, message
+from .errors import ArgumentError, BoundsError, ShapeError, message
 from .graph import NUMBERS, Node, Value, apply
 from .ops import exp, log, sqrt, tanh
-from .tensor import NUMPY_FUNCTIONS, ArrayLike, Tensor, _plain_index, _wrap, evaluate
+from .tensor import NUMPY_FUNCTIONS, ArrayLike, Tensor, _plain_index, _wrap, evaluate, real_dtype
 
 Axis = int | Sequence[int] | None
 
@@ -44,6 +44,7 @@ def tensor(data: ArrayLike, dtype: Any = None, requires_grad: bool = False, name
 
 
 def _filled(name: str, make: Callable[..., np.ndarray], shape: Any, dtype: Any, requires_grad: bool) -> Tensor:
+    dtype = real_dtype(name, dtype)
     try:
         if isinstance(shape, Tensor):
             shape = shape.tolist()
@@ -66,9 +67,8 @@ def ones(shape: int | Sequence[int], dtype: Any = np.float32, requires_grad: boo
 
 def full(shape: int | Sequence[int], fill_value: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """A Tensor filled with one value: float32 for a Python number, else the value's dtype."""
-    value = fill_value.data if isinstance(fill_value, Tensor) else fill_value
-    if dtype is None:
-        dtype = np.float32 if type(value) in (int, float) else np.asarray(value).dtype
+    value = _lift(fill_value).data
+    dtype = value.dtype if dtype is None else dtype
     return _filled("full", lambda shape, dtype: np.full(shape, value, dtype), shape, dtype, requires_grad)
 
 
@@ -451,9 +451,15 @@ def broadcast_to(a: ArrayLike, shape: int | Sequence[int]) -> Tensor:
     return evaluate("broadcast_to", _lift(a), shape=(shape,) if isinstance(shape, int | np.integer) else tuple(shape))
 
 
+def _several(name: str, arrays: Any) -> list[Tensor]:
+    if isinstance(arrays, Tensor) and arrays.ndim == 0 or not hasattr(arrays, "__iter__"):
+        raise ArgumentError(message(name, "takes a list of arrays", {"arrays": arrays}, f"{name}([a, b])"))
+    return [_lift(a) for a in arrays]
+
+
 def concatenate(arrays: Sequence[ArrayLike], axis: int | None = 0) -> Tensor:
     """Joined along an existing axis (None: all flattened first)."""
-    values = [_lift(a) for a in arrays]
+    values = _several("concatenate", arrays)
     if not values:
         raise ShapeError(message("concatenate", "needs at least one array"))
     if axis is None:
@@ -470,7 +476,7 @@ def concatenate(arrays: Sequence[ArrayLike], axis: int | None = 0) -> Tensor:
 
 def stack(arrays: Sequence[ArrayLike], axis: int = 0) -> Tensor:
     """Joined along a new axis."""
-    values = [_lift(a) for a in arrays]
+    values = _several("stack", arrays)
     if len({a.shape for a in values}) != 1:
         shapes = ", ".join(dict.fromkeys(str(a.shape) for a in values))
         raise ShapeError(message("stack", f"all shapes must be equal: {shapes}" if values else "needs at least one array"))
@@ -489,7 +495,12 @@ def split(a: ArrayLike, indices_or_sections: int | Sequence[int], axis: int = 0)
         edges = [n * i // parts for i in range(parts + 1)]
         pairs = list(zip(edges, edges[1:], strict=False))
     else:
-        cuts = [int(c) for c in indices_or_sections]
+        try:
+            cuts = [c.__index__() for c in indices_or_sections]
+        except (TypeError, AttributeError):
+            raise ArgumentError(
+                message("split", "takes a number of equal parts, or the indices to cut at", {"indices_or_sections": indices_or_sections})
+            ) from None
         pairs = list(zip([0, *cuts], [*cuts, None], strict=True))  # type: ignore[list-item]
     return [a[(slice(None),) * k + (slice(lo, hi),)] for lo, hi in pairs]
 
@@ -520,6 +531,8 @@ def pad(a: ArrayLike, pad_width: Any, mode: str = "constant", constant_values: A
         return inner + frame
     if mode not in ("edge", "reflect", "symmetric", "wrap"):
         raise ArgumentError(message("pad", "mode is 'constant', 'edge', 'reflect', 'symmetric' or 'wrap'", {"mode": mode}))
+    if a.size == 0:
+        raise ShapeError(message("pad", f"an empty array has nothing to pad with in mode {mode!r}", {"a": a}))
     source = np.pad(np.arange(a.size).reshape(a.shape), widths, mode=mode)  # type: ignore[call-overload]
     return reshape(a, (-1,))[source]
 
@@ -547,6 +560,8 @@ def take(a: ArrayLike, indices: ArrayLike, axis: int | None = None, mode: str = 
         a, axis = reshape(a, (-1,)), 0
     k = _axis("take", axis, a.ndim)
     index = index.astype(np.intp)
+    if a.shape[k] == 0 and index.size:
+        raise BoundsError(message("take", "an empty axis has no entries to take", {"a": a}))
     if mode == "wrap":
         index = index % a.shape[k]
     elif mode == "clip":
@@ -559,12 +574,7 @@ def take(a: ArrayLike, indices: ArrayLike, axis: int | None = None, mode: str = 
 def astype(a: ArrayLike, dtype: Any) -> Tensor:
     """The same values in another dtype; the gradient comes back in the old one."""
     a = _lift(a)
-    try:
-        kind = np.dtype(dtype)
-    except TypeError as error:
-        raise ArgumentError(message("astype", str(error), {"a": a})) from None
-    if kind.kind not in "fiub":
-        raise ArgumentError(message("astype", f"a tensor holds numbers and booleans, not {kind}", {"a": a}))
+    kind = real_dtype("astype", dtype)
     return a if kind == a.dtype else evaluate("astype", a, dtype=kind)
 
 

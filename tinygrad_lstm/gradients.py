@@ -169,12 +169,13 @@ def check_grads(
         nonlocal shapes
         y = f(*xs)
         ys = y if isinstance(y, tuple | list) else (y,)
+        for t in ys:
+            if not isinstance(t, Tensor):
+                raise ArgumentError(message("check_grads", "f must return Tensors", {"result": t}))
         if shapes is None:
             shapes = [rng.standard_normal(t.shape) for t in ys]
         total = None
         for t, w in zip(ys, shapes, strict=True):
-            if not isinstance(t, Tensor):
-                raise ArgumentError(message("check_grads", "f must return Tensors", {"result": t}))
             term = (t * w).sum()  # type: ignore[attr-defined]
             total = term if total is None else total + term
         assert total is not None

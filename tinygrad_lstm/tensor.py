@@ -13,7 +13,7 @@ import numpy as np
 
 from . import codegen, ops
 from .autodiff import history, sweep
-from .errors import ArgumentError, GradientError, ShapeError, describe, message
+from .errors import ArgumentError, BoundsError, GradientError, ShapeError, describe, message
 from .graph import NUMBERS, Node, Op, Slot, Value, next_serial
 
 ArrayLike = Any  # Tensor, ndarray, number or nested list of numbers
@@ -391,17 +391,30 @@ def _to_array(data: Any, dtype: Any = None) -> np.ndarray:
         raise ArgumentError(
             message("tensor", "a list of tensors with a history would lose it", {"data": data}, "tl.stack or tl.concatenate keeps the gradient")
         )
+    kind = None if dtype is None else real_dtype("tensor", dtype)
     try:
-        array = np.array(data, dtype=dtype)
-    except (ValueError, TypeError) as error:
-        raise ShapeError(
-            message("tensor", f"this is no rectangular array of numbers ({error})", {"data": data}, "give every row the same length, or pad")
-        ) from None
+        array = np.array(data, dtype=kind)
+    except (ValueError, TypeError, OverflowError) as error:
+        ragged = "inhomogeneous" in str(error)
+        problem = "its rows have different lengths" if ragged else f"this is no array of numbers ({error})"
+        raise ShapeError(message("tensor", problem, {"data": data}, "give every row the same length, or pad" if ragged else "")) from None
     if array.dtype.kind not in "fiub":
-        raise ArgumentError(message("tensor", f"holds numbers and booleans, not {array.dtype}", {"data": data}))
+        what = {"U": "text", "S": "bytes", "O": "Python objects", "c": "complex numbers"}.get(array.dtype.kind, str(array.dtype))
+        raise ArgumentError(message("tensor", f"holds numbers and booleans, not {what}", {"data": data}))
     if dtype is None and not isinstance(data, np.ndarray | np.generic) and array.dtype.kind in "fiu" and not _holds_numpy(data):
         array = array.astype(np.float32)
     return array
+
+
+def real_dtype(name: str, dtype: Any) -> np.dtype:
+    """A dtype that a tensor can have."""
+    try:
+        kind = np.dtype(dtype)
+    except TypeError:
+        kind = None
+    if kind is None or kind.kind not in "fiub":
+        raise ArgumentError(message(name, "a tensor holds floats, integers or booleans", {"dtype": str(dtype)}, "for instance dtype=np.float32"))
+    return kind
 
 
 def _tracked_within(data: Any) -> bool:
@@ -440,7 +453,9 @@ def explain(op: Any, args: Sequence[Any], attr: dict[str, Any], error: Exception
             message(op.name, f"shapes {' and '.join(map(str, shapes))} do not broadcast", given, "axes must be equal or 1, counted from the last")
         )
     if isinstance(error, IndexError):
-        return type("IndexError", (ShapeError, IndexError), {})(message(op.name, f"{error}{facts}", given))
+        return BoundsError(message("x[...]", f"{error}{facts}", {"x": args[0]}))
+    if op.name == "broadcast_to":
+        return ShapeError(message(op.name, f"axes must be equal or 1, counted from the last{facts}", given))
     kind = ArgumentError if isinstance(error, TypeError) else ShapeError
     return kind(message(op.name, f"{error}{facts}", given))
 
