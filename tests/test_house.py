@@ -24,7 +24,7 @@ FLOORS = [
     {"tensor", "loops"},
     {"functions", "fuse", "gradients"},
     {"cell"},
-    {"cells", "scan"},
+    {"cells", "scan", "execute"},
     {"init", "optim"},
     {"nn"},
     {"checkpoint", "data", "drawing", "inspect", "onnx", "interop", "parallel"},

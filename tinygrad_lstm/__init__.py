@@ -6,6 +6,7 @@ Every public name is listed here; `tl.nn`, `tl.optim`, `tl.cells` and the like a
 from . import cells, data, init, nn, optim
 from .cell import cell
 from .checkpoint import load, save
+from .drawing import draw
 from .errors import ArgumentError, FileError, GradientError, MissingExtra, ShapeError, TraceError
 from .functions import (
     arange,
