@@ -305,8 +305,8 @@ def huber_loss(
 ) -> Tensor:
     """d**2 / 2 where |d| <= delta, else delta (|d| - delta / 2), for d = input - target (Huber 1964).
 
-    Arguments of `mse_loss`; delta > 0 is where the parabola becomes a line. The mean with a weight divides by the number
-    of elements (torch's, unlike that of `mse_loss`).
+    Arguments of `mse_loss`; delta > 0 is where the parabola becomes a line. The mean with a weight divides by the
+    number of elements (torch's, unlike that of `mse_loss`).
     """
     if not delta > 0:
         raise ArgumentError(message("huber_loss", "delta must be above 0", {"delta": delta}))
