@@ -41,7 +41,7 @@ def describe(value: Any) -> str:
     if isinstance(value, type):
         return f"class {value.__qualname__}"
     shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
-    if shape is not None:
+    if isinstance(shape, tuple):
         return f"{tuple(shape)} {dtype}" if dtype is not None else f"axes {' '.join(map(str, shape)) or '()'}"
     if value is None or isinstance(value, bool):
         return repr(value)

@@ -11,6 +11,7 @@ import inspect
 import linecache
 import math
 import os
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -268,10 +269,8 @@ def _explained(body: Callable[..., Any], error: Exception) -> Exception:
         return TraceError(at + message(called, "is not allowed in a declared body", remedy=remedy))
     if isinstance(error, TraceError | ShapeError | ArgumentError):
         return type(error)(at + text)
-    if "support ufuncs" in text:
-        return TraceError(at + message("numpy", "a NumPy function was called on a traced value", remedy="use its namesake in tl: tl.tanh, tl.exp, tl.maximum"))
-    for own, said in (("'Node' object", "a traced value"), ("'_FamilyLeaf' object", "a parameter"), ("'Node'", "a traced value"), ("'_FamilyLeaf'", "a parameter")):
-        text = text.replace(own, said)
+    text = re.sub(r"'?\b_FamilyLeaf\b'?( object)?(\.__\w+__)?", "a parameter", text)
+    text = re.sub(r"'?\bNode\b'?( object)?(\.__\w+__)?", "a traced value", text)
     return TraceError(at + message(body.__name__, text, remedy=_ALLOWED))
 
 
