@@ -8,6 +8,7 @@ machine code beside it across processes. Where that directory cannot be written 
 from __future__ import annotations
 
 import hashlib
+import importlib
 import linecache
 import os
 import sys
@@ -84,19 +85,39 @@ def compile_source(source: str, name: str, flags: frozenset[str] = FLAGS) -> Cal
     with _lock:
         kernel = _compiled.get(unique)
         if kernel is None:
-            text = source.replace("{function}", unique)
-            folder = cache_folder()
-            path = _store(text, unique, folder)
             import numba
 
-            module = ModuleType(f"tinygrad_lstm.generated.{unique}")
-            module.__file__ = path
-            sys.modules[module.__name__] = module  # by this name numba's cache finds the function's globals in another process
-            exec(compile(text, path, "exec"), vars(module))
-            on_disk = not path.startswith("<")
-            kernel = numba.njit(nogil=True, cache=on_disk, fastmath=set(flags), error_model="numpy")(getattr(module, unique))
-            _compiled[unique] = kernel
+            function, on_disk = _define(source, unique)
+            kernel = _compiled[unique] = numba.njit(nogil=True, cache=on_disk, fastmath=set(flags), error_model="numpy")(function)
         return kernel
+
+
+def _define(source: str, unique: str) -> tuple[Callable[..., Any], bool]:
+    """The Python function of a source text, and whether the text is on disk."""
+    text = source.replace("{function}", unique)
+    path = _store(text, unique, cache_folder())
+    module = ModuleType(f"tinygrad_lstm.generated.{unique}")
+    module.__file__ = path
+    sys.modules[module.__name__] = module  # by this name numba's cache finds the function's globals in another process
+    exec(compile(text, path, "exec"), vars(module))
+    return getattr(module, unique), not path.startswith("<")
+
+
+_pointers: dict[str, Any] = {}
+
+
+def compile_pointer(source: str, name: str, arguments: int) -> int:
+    """The address of a function of that many integers, for calls from kernels; compiled and kept like a kernel."""
+    unique = f"{name}_{digest(source)}"
+    with _lock:
+        if unique not in _pointers:
+            import numba
+
+            function, on_disk = _define(source, unique)
+            start = time.perf_counter()
+            _pointers[unique] = numba.cfunc(numba.void(*[numba.int64] * arguments), cache=on_disk, nopython=True)(function)
+            _tell(unique, time.perf_counter() - start, _pointers[unique].cache_hits)
+        return _pointers[unique].address
 
 
 def call(kernel: Any, *args: Any) -> Any:
@@ -107,9 +128,23 @@ def call(kernel: Any, *args: Any) -> Any:
         start = time.perf_counter()
         result = kernel(*args)
         spent = time.perf_counter() - start
-    if spent > SLOW_COMPILE and sum(kernel.stats.cache_hits.values()) == 0:
-        print(f"tinygrad_lstm: compiled {kernel.__name__} in {spent:.1f} s; kept for next time", file=sys.stderr)
+    _tell(kernel.__name__, spent, sum(kernel.stats.cache_hits.values()))
     return result
+
+
+def _tell(name: str, seconds: float, hits: int) -> None:
+    if seconds > SLOW_COMPILE and not hits:
+        print(f"tinygrad_lstm: compiled {name} in {seconds:.1f} s; kept for next time", file=sys.stderr)
+
+
+class _Native:
+    """The rooms written for the compiler, `native.gemm` and `native.vectormath`: they import numba, so they come when used."""
+
+    def __getattr__(self, room: str) -> Any:
+        return importlib.import_module(f"{__package__}.{room}")
+
+
+native = _Native()
 
 
 # ------------------------------------------------------------------------------------------------------------- threads

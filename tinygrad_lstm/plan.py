@@ -72,6 +72,7 @@ class Plan:
     input_cotangents: list[Node | None]
     parameter_cotangents: dict[str, Node]
     kept_cotangents: list[Node]
+    cotangents: dict[int, Node]  # of every forward value, by its serial
 
 
 def varies(node: Node) -> bool:
@@ -126,7 +127,7 @@ def derive(graph: CellGraph, families: dict[str, Family]) -> Plan:
     return Plan(
         graph, families, list(static), *(pack(part, position, readers) for part in (before, loop, after)), saved, seeds, output_seed,
         state_cotangents, *(pack(part, position, back_readers) for part in (back_loop, back_after)), list(back_static), input_cotangents,
-        parameter_cotangents, kept,
+        parameter_cotangents, kept, cot,
     )  # fmt: skip
 
 

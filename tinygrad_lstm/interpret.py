@@ -1,0 +1,197 @@
+"""A plan run with NumPy, one array operation a node: slow, plain, and the reference for the compiled loops."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from .graph import Node
+from .plan import Gather, Plan, Product, Step
+
+Arrays = dict[int, np.ndarray]
+
+
+class Interpreter:
+    """Executes the regions of a plan with NumPy, one array operation a node: the reference for compiled plans.
+
+    Arrays of values that vary have leading axes (T, B) in a region over all steps and (B,) in the loop; members of a
+    family are rows of its array.
+    """
+
+    def __init__(self, plan: Plan, arrays: Mapping[str, np.ndarray]):
+        self.plan, self.arrays = plan, arrays
+        self.static: Arrays = {}
+        self.sizes: dict[Any, int] = {1: 1}
+        for f in plan.families.values():
+            array = arrays[f.name]
+            for k, leaf in enumerate(f.leaves):
+                self.static[plan.graph.parameters[leaf].serial] = array if f.members == ("",) else self._rows(f.name, (k,))
+            if f.axes:
+                self.sizes.update(zip(f.axes, (array.shape[0] // len(f.members), *array.shape[1:]), strict=True))
+
+    def _rows(self, family: str, members: Sequence[int]) -> np.ndarray:
+        f, array = self.plan.families[family], self.arrays[family]
+        if not f.axes:
+            return array[members[0]] if f.members != ("",) else array
+        n = array.shape[0] // len(f.members)
+        return array[members[0] * n : (members[-1] + 1) * n]
+
+    def run(self, steps: Sequence[Step], values: Arrays) -> None:
+        """Compute the steps of a region; `values` holds what is known and receives the results."""
+
+        def of(a: Any) -> Any:
+            if not isinstance(a, Node):
+                return a
+            return values[a.serial] if a.serial in values else self.static[a.serial]
+
+        for step in steps:
+            if isinstance(step, Product):
+                z = of(step.operand) @ self._rows(step.family, step.members).T
+                n = z.shape[-1] // len(step.nodes)
+                for k, node in enumerate(step.nodes):
+                    values[node.serial] = z[..., k * n : (k + 1) * n]
+            elif isinstance(step, Gather):
+                parts = [of(a) for a in step.addends]
+                for term in step.terms:
+                    g = of(term.operands[0]) if len(term.operands) == 1 else np.concatenate([of(o) for o in term.operands], axis=-1)
+                    parts.append(g @ self._rows(term.family, term.members))
+                total = parts[0]
+                for part in parts[1:]:
+                    total = total + part
+                values[step.node.serial] = total
+            else:
+                values[step.serial] = self._node(step, [of(a) for a in step.args])
+
+    def _node(self, node: Node, args: list[Any]) -> Any:
+        assert node.op is not None
+        name, attr = node.op.name, node.attr
+        if name in ("broadcast_to", "sum_to", "spread"):
+            shape = attr["shape"]
+            x = args[0]
+            own = tuple(self.sizes[a] for a in shape if a != "batch")
+            if shape[:1] == ("batch",):
+                attr = {**attr, "shape": (*(x.shape[:-1] if x.ndim else ()), *own)}
+            else:
+                attr = {**attr, "shape": own}
+        return node.op.numpy(*args, **attr)
+
+
+def run_forward(plan: Plan, arrays: Mapping[str, np.ndarray], xs: Sequence[np.ndarray], states: Sequence[np.ndarray], active: np.ndarray | None, keep: bool) -> tuple[np.ndarray, list[np.ndarray], Any]:  # fmt: skip
+    """All steps. xs: (T, B, axis) each; states: (B, axis); active: how many samples still run at each step, or None.
+
+    Returns the outputs (T, B, axis), zero where a sequence has ended; the final states; and what backward needs.
+    """
+    graph = plan.graph
+    machine = Interpreter(plan, arrays)
+    T, B = xs[0].shape[:2]
+    for node, value in zip([*graph.inputs, *graph.states], [*xs, *states], strict=True):
+        machine.sizes.setdefault(node.shape[-1], value.shape[-1])
+    whole: Arrays = {node.serial: x for node, x in zip(graph.inputs, xs, strict=True)}
+    machine.run(plan.static, machine.static)
+    machine.run(plan.before, whole)
+    history = [np.empty((T + 1, *s.shape), s.dtype) for s in states]
+    for past, s in zip(history, states, strict=True):
+        past[0] = s
+    loop_nodes = [n for step in plan.loop for n in _results(step)]
+    wanted = {n.serial for n in plan.saved} | {a.serial for step in plan.after for a in _reads(step)} | {graph.output.serial}
+    stored: Arrays = {}
+    kept = [n for n in loop_nodes if n.serial in wanted]
+    known = [(n, whole[n.serial]) for n in [*graph.inputs, *(m for step in plan.before for m in _results(step))]]
+    for t in range(T):
+        n = B if active is None else int(active[t])
+        now: Arrays = {node.serial: value[t, :n] for node, value in known}
+        for node, past in zip(graph.states, history, strict=True):
+            now[node.serial] = past[t, :n]
+        machine.run(plan.loop, now)
+        for node, past in zip(graph.new_states, history, strict=True):
+            past[t + 1, :n] = now[node.serial] if node.serial in now else machine.static[node.serial]
+            past[t + 1, n:] = past[t, n:]
+        for node in kept:
+            value = now[node.serial]
+            room = stored.get(node.serial)
+            if room is None:
+                room = stored[node.serial] = np.empty((T, B, machine.sizes[node.shape[-1]]), value.dtype)
+            room[t, :n] = value
+            room[t, n:] = room[t - 1, n:] if t else value[:1]
+    for node in kept:
+        if node.serial not in stored:
+            stored[node.serial] = np.zeros((T, B, machine.sizes[node.shape[-1]]), xs[0].dtype)
+    whole |= stored
+    for node, past in zip(graph.states, history, strict=True):
+        whole[node.serial] = past[:T] if active is None else _held(past[:T], active)
+    machine.run(plan.after, whole)
+    output = np.ascontiguousarray(np.broadcast_to(whole[graph.output.serial], (T, B, machine.sizes[graph.output.shape[-1]])))
+    if active is not None:
+        output = np.where(np.arange(B)[None, :, None] < active[:, None, None], output, 0).astype(output.dtype, copy=False)
+    tape = None
+    if keep:
+        needed = {n.serial for n in [*plan.saved, *graph.inputs, *graph.states]}
+        tape = (machine, {k: v for k, v in whole.items() if k in needed}, active)
+    return output, [past[T] for past in history], tape
+
+
+def _held(values: np.ndarray, active: np.ndarray) -> np.ndarray:
+    """(T, B, axis), past a sequence's end its last step again; for a sequence without steps the first of the longest."""
+    out = values.copy()
+    for t, n in enumerate(active):
+        out[t, n:] = out[t - 1, n:] if t else out[0, :1]
+    return out
+
+
+def run_backward(plan: Plan, tape: Any, d_output: np.ndarray | None, d_states: Sequence[np.ndarray | None]) -> tuple[list, list, dict[str, np.ndarray]]:
+    """The cotangents of inputs (T, B, axis), of the initial states (B, axis) and of the family arrays."""
+    machine, whole, active = tape
+    graph = plan.graph
+    T, B = whole[graph.inputs[0].serial].shape[:2]
+    dtype = whole[graph.inputs[0].serial].dtype
+    width = lambda node: machine.sizes[node.shape[-1]]
+    if d_output is None:
+        d_output = np.zeros((T, B, width(graph.output)), dtype)
+    carried = [np.array(d, dtype) if d is not None else np.zeros((B, width(s)), dtype) for d, s in zip(d_states, graph.states, strict=True)]
+    stored: Arrays = {n.serial: np.zeros((T, B, width(n)), dtype) for n in plan.kept_cotangents if n.serial != plan.output_seed.serial}
+    past = list(whole.items())
+    for t in range(T - 1, -1, -1):
+        n = B if active is None else int(active[t])
+        now: Arrays = {serial: value[t, :n] for serial, value in past}
+        now[plan.output_seed.serial] = d_output[t, :n]
+        for seed, d in zip(plan.seeds, carried, strict=True):
+            now[seed.serial] = d[:n]
+        machine.run(plan.back_loop, now)
+        for serial, room in stored.items():
+            room[t, :n] = now[serial]
+        for k, g in enumerate(plan.state_cotangents):
+            before = np.zeros_like(carried[k]) if g is None else np.empty_like(carried[k])
+            if g is not None:
+                before[:n] = now[g.serial]
+            before[n:] = carried[k][n:]
+            carried[k] = before
+    if active is not None:
+        d_output = np.where(np.arange(B)[None, :, None] < active[:, None, None], d_output, 0)
+    everything = {**whole, **stored, plan.output_seed.serial: d_output}
+    machine.run(plan.back_after, everything)
+    machine.run(plan.back_static, everything)
+    d_inputs = [None if g is None else np.broadcast_to(everything[g.serial], (T, B, width(x))) for x, g in zip(graph.inputs, plan.input_cotangents, strict=True)]
+    d_families = {}
+    for f in plan.families.values():
+        d = d_families[f.name] = np.zeros(machine.arrays[f.name].shape, dtype)
+        for k, leaf in enumerate(f.leaves):
+            g = plan.parameter_cotangents.get(leaf)
+            if g is not None:
+                n = d.shape[0] // len(f.members) if f.axes else 0
+                at = slice(k * n, (k + 1) * n) if f.axes else k if f.members != ("",) else ()
+                d[at] = everything[g.serial]
+    return d_inputs, carried, d_families
+
+
+def _results(step: Step) -> Sequence[Node]:
+    return step.nodes if isinstance(step, Product) else (step.node,) if isinstance(step, Gather) else (step,)
+
+
+def _reads(step: Step) -> list[Node]:
+    if isinstance(step, Product):
+        return [step.operand]
+    if isinstance(step, Gather):
+        return [*step.addends, *(o for term in step.terms for o in term.operands)]
+    return [a for a in step.args if isinstance(a, Node)]
