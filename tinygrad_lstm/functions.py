@@ -75,7 +75,7 @@ def full(shape: int | Sequence[int], fill_value: Any, dtype: Any = None, require
 def arange(*args: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """`arange(stop)` or `arange(start, stop, step=1)`: integers of integers (int64), float32 as soon as one is a float."""
     if dtype is None:
-        dtype = np.float32 if builtins.any(isinstance(a, float) for a in args) else None
+        dtype = np.float32 if builtins.any(type(a) is float for a in args) else None
     try:
         return Tensor(np.arange(*args, dtype=dtype), requires_grad)
     except (TypeError, ValueError, ZeroDivisionError) as error:

@@ -98,7 +98,7 @@ _erf_each = np.frompyfunc(math.erf, 1, 1)
 
 
 def _where(condition, a, b):
-    if isinstance(a, NUMBERS) and isinstance(b, NUMBERS) and not isinstance(a, bool) | isinstance(b, bool):
+    if type(a) in NUMBERS and type(b) in NUMBERS and not type(a) is type(b) is bool:  # (np.float64 is a float, but no Python number)
         a = np.float32(a)  # two Python numbers: float32, as everywhere
     return np.where(condition, a, b)
 
