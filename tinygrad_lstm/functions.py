@@ -56,24 +56,51 @@ def _filled(name: str, make: Callable[..., np.ndarray], shape: Any, dtype: Any, 
 
 
 def zeros(shape: int | Sequence[int], dtype: Any = np.float32, requires_grad: bool = False) -> Tensor:
-    """A Tensor of zeros, float32 unless told."""
+    """A Tensor of zeros, float32 unless told.
+
+    Examples
+    --------
+    >>> tl.zeros((2, 3)).shape
+    (2, 3)
+    """
     return _filled("zeros", np.zeros, shape, dtype, requires_grad)
 
 
 def ones(shape: int | Sequence[int], dtype: Any = np.float32, requires_grad: bool = False) -> Tensor:
-    """A Tensor of ones, float32 unless told."""
+    """A Tensor of ones, float32 unless told.
+
+    Examples
+    --------
+    >>> tl.ones(3)
+    tensor([1., 1., 1.])
+    """
     return _filled("ones", np.ones, shape, dtype, requires_grad)
 
 
 def full(shape: int | Sequence[int], fill_value: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
-    """A Tensor filled with one value: float32 for a Python number, else the value's dtype."""
+    """A Tensor filled with one value: float32 for a Python number, else the value's dtype.
+
+    Examples
+    --------
+    >>> tl.full((2, 2), 0.5)
+    tensor([[0.5, 0.5],
+            [0.5, 0.5]])
+    """
     value = _lift(fill_value).data
     dtype = value.dtype if dtype is None else dtype
     return _filled("full", lambda shape, dtype: np.full(shape, value, dtype), shape, dtype, requires_grad)
 
 
 def arange(*args: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
-    """`arange(stop)` or `arange(start, stop, step=1)`: integers of integers (int64), float32 as soon as one is a float."""
+    """`arange(stop)` or `arange(start, stop, step=1)`: integers of integers (int64), float32 as soon as one is a float.
+
+    Examples
+    --------
+    >>> tl.arange(3)
+    tensor([0, 1, 2], dtype=int64)
+    >>> tl.arange(0, 1, 0.25)
+    tensor([0.  , 0.25, 0.5 , 0.75])
+    """
     if dtype is None:
         dtype = np.float32 if builtins.any(type(a) is float for a in args) else None
     try:
@@ -83,12 +110,25 @@ def arange(*args: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor
 
 
 def zeros_like(a: ArrayLike, dtype: Any = None, requires_grad: bool = False) -> Tensor:
-    """Zeros of the shape and dtype of a."""
+    """Zeros of the shape and dtype of a.
+
+    Examples
+    --------
+    >>> tl.zeros_like(np.ones((2, 2)))
+    tensor([[0., 0.],
+            [0., 0.]], dtype=float64)
+    """
     return Tensor(np.zeros_like(_lift(a).data, dtype=dtype), requires_grad)
 
 
 def ones_like(a: ArrayLike, dtype: Any = None, requires_grad: bool = False) -> Tensor:
-    """Ones of the shape and dtype of a."""
+    """Ones of the shape and dtype of a.
+
+    Examples
+    --------
+    >>> tl.ones_like([1.0, 2.0])
+    tensor([1., 1.])
+    """
     return Tensor(np.ones_like(_lift(a).data, dtype=dtype), requires_grad)
 
 
@@ -102,12 +142,25 @@ def generator(rng: Any = None) -> np.random.Generator:
 
 
 def randn(*shape: int, rng: Any = None, dtype: Any = np.float32, requires_grad: bool = False) -> Tensor:
-    """Independent samples of the standard normal distribution. rng : a numpy.random.Generator or a seed."""
+    """Independent samples of the standard normal distribution. rng : a numpy.random.Generator or a seed.
+
+    Examples
+    --------
+    >>> tl.randn(2, 3, rng=0).shape
+    (2, 3)
+    """
     return _filled("randn", lambda s, dtype: generator(rng).standard_normal(s, np.float64).astype(dtype), _shape_of(shape), dtype, requires_grad)
 
 
 def rand(*shape: int, rng: Any = None, dtype: Any = np.float32, requires_grad: bool = False) -> Tensor:
-    """Independent samples, uniform on [0, 1). rng : a numpy.random.Generator or a seed."""
+    """Independent samples, uniform on [0, 1). rng : a numpy.random.Generator or a seed.
+
+    Examples
+    --------
+    >>> x = tl.rand(1000, rng=0)
+    >>> bool(x.min() >= 0) and bool(x.max() < 1)
+    True
+    """
     kind = np.float32 if np.dtype(dtype) == np.float32 else np.float64
     return _filled("rand", lambda s, dtype: generator(rng).random(s, kind).astype(dtype), _shape_of(shape), dtype, requires_grad)
 
@@ -159,27 +212,68 @@ def _reduce(name: str, a: ArrayLike, axis: Axis, keepdims: bool) -> Any:
 
 # ----------------------------------------------------------------------------------------------------------- reductions
 def sum(a: ArrayLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """The sum over axes (all, if None). d sum / d a = 1."""
+    """The sum over axes (all, if None). d sum / d a = 1.
+
+    Examples
+    --------
+    >>> tl.sum([[1.0, 2.0], [3.0, 4.0]], axis=0)
+    tensor([4., 6.])
+    """
     return _reduce("sum", a, axis, keepdims)
 
 
 def mean(a: ArrayLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """The arithmetic mean over axes: sum / n."""
+    """The arithmetic mean over axes: sum / n.
+
+    Examples
+    --------
+    >>> tl.mean([[1.0, 2.0], [3.0, 4.0]], axis=-1, keepdims=True)
+    tensor([[1.5],
+            [3.5]])
+    """
     return _reduce("mean", a, axis, keepdims)
 
 
 def max(a: ArrayLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """The largest entry over axes; NaN if there is one. Entries that tie for it share its gradient evenly."""
+    """The largest entry over axes; NaN if there is one. Entries that tie for it share its gradient evenly.
+
+    Raises
+    ------
+    ShapeError : the axes are empty.
+
+    Examples
+    --------
+    >>> tl.max([[1.0, 5.0], [3.0, 4.0]], axis=1)
+    tensor([5., 4.])
+    >>> tl.grad(tl.max)([2.0, 1.0, 2.0])
+    tensor([0.5, 0. , 0.5])
+    """
     return _reduce("max", a, axis, keepdims)
 
 
 def min(a: ArrayLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """The smallest entry over axes; NaN if there is one. Entries that tie for it share its gradient evenly."""
+    """The smallest entry over axes; NaN if there is one. Entries that tie for it share its gradient evenly.
+
+    Raises
+    ------
+    ShapeError : the axes are empty.
+
+    Examples
+    --------
+    >>> tl.min([3.0, 1.0, 2.0]).item()
+    1.0
+    """
     return _reduce("min", a, axis, keepdims)
 
 
 def prod(a: ArrayLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """The product over axes, multiplied pairwise, so that its gradient is right where entries are zero."""
+    """The product over axes, multiplied pairwise, so that its gradient is right where entries are zero.
+
+    Examples
+    --------
+    >>> tl.grad(tl.prod)([0.0, 2.0, 3.0])
+    tensor([6., 0., 0.])
+    """
     a = _lift(a)
     axes = _axes("prod", axis, a.ndim)
     if a.dtype.kind != "f":
@@ -196,7 +290,13 @@ def prod(a: ArrayLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
 
 
 def var(a: ArrayLike, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Tensor:
-    """The variance over axes: sum((a - mean)**2) / (n - ddof)."""
+    """The variance over axes: sum((a - mean)**2) / (n - ddof).
+
+    Examples
+    --------
+    >>> tl.var([1.0, 2.0, 3.0, 4.0], ddof=1).item()
+    1.6666666269302368
+    """
     a = _lift(a)
     axes = _axes("var", axis, a.ndim)
     n = math.prod(a.shape if axes is None else (a.shape[k] for k in axes))
@@ -205,12 +305,24 @@ def var(a: ArrayLike, axis: Axis = None, ddof: int = 0, keepdims: bool = False) 
 
 
 def std(a: ArrayLike, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Tensor:
-    """The standard deviation over axes: the square root of `var`. Its derivative at 0 is not a number."""
+    """The standard deviation over axes: the square root of `var`. Its derivative at 0 is not a number.
+
+    Examples
+    --------
+    >>> tl.std([1.0, 1.0, 3.0, 3.0]).item()
+    1.0
+    """
     return sqrt(var(a, axis, ddof, keepdims))
 
 
 def logsumexp(a: ArrayLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """log(sum(exp(a))) over axes, without overflow: the largest entry is taken out first."""
+    """log(sum(exp(a))) over axes, without overflow: the largest entry is taken out first.
+
+    Examples
+    --------
+    >>> tl.logsumexp([1000.0, 1000.0]).item()
+    1000.6931762695312
+    """
     a = _value(a)
     if isinstance(a, Node):
         top = ops.detach(max(a, axis, keepdims))
@@ -219,7 +331,13 @@ def logsumexp(a: ArrayLike, axis: Axis = None, keepdims: bool = False) -> Tensor
 
 
 def cumsum(a: ArrayLike, axis: int | None = None) -> Tensor:
-    """Running sums along an axis; of all entries in order if axis is None."""
+    """Running sums along an axis; of all entries in order if axis is None.
+
+    Examples
+    --------
+    >>> tl.cumsum([1.0, 2.0, 3.0])
+    tensor([1., 3., 6.])
+    """
     a = _lift(a)
     if axis is None:
         a, axis = reshape(a, (-1,)), 0
@@ -235,17 +353,43 @@ def _arg(name: str, a: ArrayLike, axis: int | None, keepdims: bool) -> Tensor:
 
 
 def argmax(a: ArrayLike, axis: int | None = None, keepdims: bool = False) -> Tensor:
-    """The index of the largest entry (the first one at a tie), int64; into the flattened array if axis is None."""
+    """The index of the largest entry (the first one at a tie), int64; into the flattened array if axis is None.
+
+    Raises
+    ------
+    ShapeError : the axis is empty.
+
+    Examples
+    --------
+    >>> tl.argmax([[1.0, 5.0], [7.0, 4.0]], axis=1)
+    tensor([1, 0], dtype=int64)
+    """
     return _arg("argmax", a, axis, keepdims)
 
 
 def argmin(a: ArrayLike, axis: int | None = None, keepdims: bool = False) -> Tensor:
-    """The index of the smallest entry (the first one at a tie), int64; into the flattened array if axis is None."""
+    """The index of the smallest entry (the first one at a tie), int64; into the flattened array if axis is None.
+
+    Raises
+    ------
+    ShapeError : the axis is empty.
+
+    Examples
+    --------
+    >>> tl.argmin([3.0, 1.0, 2.0]).item()
+    1
+    """
     return _arg("argmin", a, axis, keepdims)
 
 
 def softmax(a: ArrayLike, axis: int = -1) -> Tensor:
-    """exp(a) / sum(exp(a)) along an axis, without overflow."""
+    """exp(a) / sum(exp(a)) along an axis, without overflow.
+
+    Examples
+    --------
+    >>> tl.softmax([0.0, 0.0, 1000.0])
+    tensor([0., 0., 1.])
+    """
     a = _value(a)
     if isinstance(a, Node):
         e = exp(a - ops.detach(max(a, axis, True)))
@@ -254,7 +398,13 @@ def softmax(a: ArrayLike, axis: int = -1) -> Tensor:
 
 
 def log_softmax(a: ArrayLike, axis: int = -1) -> Tensor:
-    """log(softmax(a)) = a - logsumexp(a), without overflow and without log 0."""
+    """log(softmax(a)) = a - logsumexp(a), without overflow and without log 0.
+
+    Examples
+    --------
+    >>> tl.log_softmax([0.0, -1000.0])
+    tensor([    0., -1000.])
+    """
     a = _value(a)
     if isinstance(a, Node):
         return a - logsumexp(a, axis, True)
@@ -263,18 +413,40 @@ def log_softmax(a: ArrayLike, axis: int = -1) -> Tensor:
 
 # ---------------------------------------------------------------------------------- elementwise, with named arguments
 def leaky_relu(x: ArrayLike, negative_slope: float = 0.01) -> Tensor:
-    """x where x > 0, else negative_slope * x."""
+    """x where x > 0, else negative_slope * x.
+
+    Examples
+    --------
+    >>> tl.leaky_relu([-2.0, 3.0], 0.1)
+    tensor([-0.2,  3. ])
+    """
     return apply("leaky_relu", x, negative_slope)
 
 
 def elu(x: ArrayLike, alpha: float = 1.0) -> Tensor:
-    """x where x > 0, else alpha * (e**x - 1) (Clevert, Unterthiner & Hochreiter 2015)."""
+    """x where x > 0, else alpha * (e**x - 1) (Clevert, Unterthiner & Hochreiter 2015).
+
+    Examples
+    --------
+    >>> tl.elu([-1.0, 2.0])
+    tensor([-0.63212055,  2.        ])
+    """
     return apply("elu", x, alpha)
 
 
 def gelu(x: ArrayLike, approximate: str = "none") -> Tensor:
     """x * Phi(x), Phi the normal distribution function (Hendrycks & Gimpel 2016); approximate="tanh" for their formula
-    0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x**3)))."""
+    0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x**3))).
+
+    Raises
+    ------
+    ArgumentError : `approximate` is neither.
+
+    Examples
+    --------
+    >>> tl.gelu([-1.0, 0.0, 1.0])
+    tensor([-0.15865526,  0.        ,  0.8413447 ])
+    """
     if approximate == "none":
         return ops.gelu(x)
     if approximate != "tanh":
@@ -284,7 +456,19 @@ def gelu(x: ArrayLike, approximate: str = "none") -> Tensor:
 
 
 def clip(a: ArrayLike, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None) -> Tensor:
-    """a limited to [a_min, a_max]; None leaves a side open. `min=` and `max=` are the same limits by their short names."""
+    """a limited to [a_min, a_max]; None leaves a side open. `min=` and `max=` are the same limits by their short names.
+
+    Raises
+    ------
+    ArgumentError : no limit at all.
+
+    Examples
+    --------
+    >>> tl.clip([-2.0, 0.5, 3.0], 0, 1)
+    tensor([0. , 0.5, 1. ])
+    >>> tl.clip([-2.0, 0.5, 3.0], max=1)
+    tensor([-2. ,  0.5,  1. ])
+    """
     low, high = a_min if a_min is not None else min, a_max if a_max is not None else max
     if low is None and high is None:
         raise ArgumentError(message("clip", "needs a_min, a_max or both"))
@@ -295,13 +479,30 @@ def clip(a: ArrayLike, a_min: Any = None, a_max: Any = None, *, min: Any = None,
 
 
 def where(condition: ArrayLike, x: ArrayLike, y: ArrayLike) -> Tensor:
-    """x where the condition holds, else y, with broadcasting; the gradient goes to the one chosen."""
+    """x where the condition holds, else y, with broadcasting; the gradient goes to the one chosen.
+
+    Examples
+    --------
+    >>> x = tl.tensor([-1.0, 2.0])
+    >>> tl.where(x > 0, x, 0.0)
+    tensor([0., 2.])
+    """
     return apply("where", condition, x, y)
 
 
 # -------------------------------------------------------------------------------------------------------------- products
 def matmul(a: ArrayLike, b: ArrayLike) -> Tensor:
-    """NumPy's `a @ b`: (..., n, k) @ (..., k, m) -> (..., n, m); vectors are rows on the left, columns on the right."""
+    """NumPy's `a @ b`: (..., n, k) @ (..., k, m) -> (..., n, m); vectors are rows on the left, columns on the right.
+
+    Raises
+    ------
+    ShapeError : the summed axes have different lengths, or one is a number.
+
+    Examples
+    --------
+    >>> tl.matmul([[1.0, 2.0], [3.0, 4.0]], [1.0, 1.0])
+    tensor([3., 7.])
+    """
     a, b = _value(a), _value(b)
     if isinstance(a, Node) or isinstance(b, Node):
         return apply("linear", a, b)
@@ -321,7 +522,17 @@ def matmul(a: ArrayLike, b: ArrayLike) -> Tensor:
 
 
 def dot(a: ArrayLike, b: ArrayLike) -> Tensor:
-    """NumPy's dot: the sum over the last axis of a and the second last of b (the only one of a vector); numbers multiply."""
+    """NumPy's dot: the sum over the last axis of a and the second last of b (the only one of a vector); numbers multiply.
+
+    Raises
+    ------
+    ShapeError : the summed axes have different lengths.
+
+    Examples
+    --------
+    >>> tl.dot([1.0, 2.0], [3.0, 4.0]).item()
+    11.0
+    """
     a, b = _lift(a), _lift(b)
     if a.ndim == 0 or b.ndim == 0:
         return a * b
@@ -336,7 +547,14 @@ def dot(a: ArrayLike, b: ArrayLike) -> Tensor:
 
 
 def outer(a: ArrayLike, b: ArrayLike) -> Tensor:
-    """All products of an entry of a and one of b: (n,), (m,) -> (n, m); other shapes are flattened."""
+    """All products of an entry of a and one of b: (n,), (m,) -> (n, m); other shapes are flattened.
+
+    Examples
+    --------
+    >>> tl.outer([1.0, 2.0], [3.0, 4.0])
+    tensor([[3., 4.],
+            [6., 8.]])
+    """
     return reshape(_lift(a), (-1, 1)) * reshape(_lift(b), (1, -1))
 
 
@@ -346,6 +564,13 @@ def einsum(subscripts: str, *operands: ArrayLike) -> Tensor:
     Raises
     ------
     ShapeError : labels that do not fit the operands' axes.
+
+    Examples
+    --------
+    >>> tl.einsum("ij,j->i", [[1.0, 2.0], [3.0, 4.0]], [1.0, 10.0])
+    tensor([21., 43.])
+    >>> tl.einsum("ii", [[1.0, 2.0], [3.0, 4.0]]).item()
+    5.0
     """
     values = [_lift(x) for x in operands]
     if not isinstance(subscripts, str):
@@ -390,14 +615,36 @@ def einsum(subscripts: str, *operands: ArrayLike) -> Tensor:
 
 # ----------------------------------------------------------------------------------------------------------------- shape
 def reshape(a: ArrayLike, shape: int | Sequence[int]) -> Tensor:
-    """The same entries in another shape; one size may be -1."""
+    """The same entries in another shape; one size may be -1.
+
+    Raises
+    ------
+    ShapeError : another number of entries.
+
+    Examples
+    --------
+    >>> tl.reshape(tl.arange(6), (2, -1))
+    tensor([[0, 1, 2],
+            [3, 4, 5]], dtype=int64)
+    """
     a = _lift(a)
     shape = (shape,) if isinstance(shape, int | np.integer) else tuple(shape)
     return a if shape == a.shape else evaluate("reshape", a, shape=shape)
 
 
 def transpose(a: ArrayLike, axes: Sequence[int] | None = None) -> Tensor:
-    """The axes in another order; reversed if None."""
+    """The axes in another order; reversed if None.
+
+    Raises
+    ------
+    ShapeError : an axis is missing, twice or outside.
+
+    Examples
+    --------
+    >>> tl.transpose([[1.0, 2.0], [3.0, 4.0]])
+    tensor([[1., 3.],
+            [2., 4.]])
+    """
     a = _lift(a)
     order = tuple(range(a.ndim))[::-1] if axes is None else _axes("transpose", tuple(axes), a.ndim)
     assert order is not None
@@ -407,7 +654,13 @@ def transpose(a: ArrayLike, axes: Sequence[int] | None = None) -> Tensor:
 
 
 def swapaxes(a: ArrayLike, axis1: int, axis2: int) -> Tensor:
-    """Two axes exchanged."""
+    """Two axes exchanged.
+
+    Examples
+    --------
+    >>> tl.swapaxes(tl.zeros((2, 3, 4)), 0, -1).shape
+    (4, 3, 2)
+    """
     a = _lift(a)
     i, j = _axis("swapaxes", axis1, a.ndim), _axis("swapaxes", axis2, a.ndim)
     order = list(range(a.ndim))
@@ -416,7 +669,13 @@ def swapaxes(a: ArrayLike, axis1: int, axis2: int) -> Tensor:
 
 
 def moveaxis(a: ArrayLike, source: int | Sequence[int], destination: int | Sequence[int]) -> Tensor:
-    """Axes moved to other places, the rest in order."""
+    """Axes moved to other places, the rest in order.
+
+    Examples
+    --------
+    >>> tl.moveaxis(tl.zeros((2, 3, 4)), 0, -1).shape
+    (3, 4, 2)
+    """
     a = _lift(a)
     src, dst = _axes("moveaxis", source, a.ndim), _axes("moveaxis", destination, a.ndim)
     if src is None or dst is None or len(src) != len(dst):
@@ -428,7 +687,13 @@ def moveaxis(a: ArrayLike, source: int | Sequence[int], destination: int | Seque
 
 
 def expand_dims(a: ArrayLike, axis: int | Sequence[int]) -> Tensor:
-    """New axes of length 1 at these places of the result."""
+    """New axes of length 1 at these places of the result.
+
+    Examples
+    --------
+    >>> tl.expand_dims(tl.zeros((2, 3)), (0, -1)).shape
+    (1, 2, 3, 1)
+    """
     a = _lift(a)
     count = len(axis) if isinstance(axis, tuple | list) else 1
     axes = _axes("expand_dims", axis, a.ndim + count)
@@ -437,7 +702,17 @@ def expand_dims(a: ArrayLike, axis: int | Sequence[int]) -> Tensor:
 
 
 def squeeze(a: ArrayLike, axis: Axis = None) -> Tensor:
-    """Without its axes of length 1, or without these."""
+    """Without its axes of length 1, or without these.
+
+    Raises
+    ------
+    ShapeError : an axis named is longer than 1.
+
+    Examples
+    --------
+    >>> tl.squeeze(tl.zeros((1, 3, 1))).shape
+    (3,)
+    """
     a = _lift(a)
     axes = _axes("squeeze", axis, a.ndim)
     wrong = [i for i in axes or () if a.shape[i] != 1]
@@ -447,7 +722,18 @@ def squeeze(a: ArrayLike, axis: Axis = None) -> Tensor:
 
 
 def broadcast_to(a: ArrayLike, shape: int | Sequence[int]) -> Tensor:
-    """Repeated along new axes and along axes of length 1, without copying."""
+    """Repeated along new axes and along axes of length 1, without copying.
+
+    Raises
+    ------
+    ShapeError : a shape that does not broadcast to this one.
+
+    Examples
+    --------
+    >>> tl.broadcast_to([1.0, 2.0], (2, 2))
+    tensor([[1., 2.],
+            [1., 2.]])
+    """
     return evaluate("broadcast_to", _lift(a), shape=(shape,) if isinstance(shape, int | np.integer) else tuple(shape))
 
 
@@ -458,7 +744,17 @@ def _several(name: str, arrays: Any) -> list[Tensor]:
 
 
 def concatenate(arrays: Sequence[ArrayLike], axis: int | None = 0) -> Tensor:
-    """Joined along an existing axis (None: all flattened first)."""
+    """Joined along an existing axis (None: all flattened first).
+
+    Raises
+    ------
+    ShapeError : shapes that differ elsewhere, or numbers (then `stack`).
+
+    Examples
+    --------
+    >>> tl.concatenate([[1.0, 2.0], [3.0]])
+    tensor([1., 2., 3.])
+    """
     values = _several("concatenate", arrays)
     if not values:
         raise ShapeError(message("concatenate", "needs at least one array"))
@@ -475,7 +771,18 @@ def concatenate(arrays: Sequence[ArrayLike], axis: int | None = 0) -> Tensor:
 
 
 def stack(arrays: Sequence[ArrayLike], axis: int = 0) -> Tensor:
-    """Joined along a new axis."""
+    """Joined along a new axis.
+
+    Raises
+    ------
+    ShapeError : different shapes.
+
+    Examples
+    --------
+    >>> tl.stack([[1.0, 2.0], [3.0, 4.0]], axis=1)
+    tensor([[1., 3.],
+            [2., 4.]])
+    """
     values = _several("stack", arrays)
     if len({a.shape for a in values}) != 1:
         shapes = ", ".join(dict.fromkeys(str(a.shape) for a in values))
@@ -484,7 +791,19 @@ def stack(arrays: Sequence[ArrayLike], axis: int = 0) -> Tensor:
 
 
 def split(a: ArrayLike, indices_or_sections: int | Sequence[int], axis: int = 0) -> list[Tensor]:
-    """Cut along an axis into equal parts, or at these indices."""
+    """Cut along an axis into equal parts, or at these indices.
+
+    Raises
+    ------
+    ShapeError : no equal parts.
+
+    Examples
+    --------
+    >>> tl.split(tl.arange(6), 3)
+    [tensor([0, 1], dtype=int64), tensor([2, 3], dtype=int64), tensor([4, 5], dtype=int64)]
+    >>> tl.split(tl.arange(6), [1, 4])[1]
+    tensor([1, 2, 3], dtype=int64)
+    """
     a = _lift(a)
     k = _axis("split", axis, a.ndim)
     n = a.shape[k]
@@ -506,14 +825,32 @@ def split(a: ArrayLike, indices_or_sections: int | Sequence[int], axis: int = 0)
 
 
 def flip(a: ArrayLike, axis: Axis = None) -> Tensor:
-    """The entries in reverse order along axes (all, if None)."""
+    """The entries in reverse order along axes (all, if None).
+
+    Examples
+    --------
+    >>> tl.flip([1.0, 2.0, 3.0])
+    tensor([3., 2., 1.])
+    """
     a = _lift(a)
     axes = _axes("flip", axis, a.ndim)
     return a[tuple(slice(None, None, -1) if axes is None or i in axes else slice(None) for i in range(a.ndim))]
 
 
 def pad(a: ArrayLike, pad_width: Any, mode: str = "constant", constant_values: Any = 0) -> Tensor:
-    """Entries added at the ends of axes: `pad_width` as NumPy's; mode "constant", "edge", "reflect", "symmetric" or "wrap"."""
+    """Entries added at the ends of axes: `pad_width` as NumPy's; mode "constant", "edge", "reflect", "symmetric" or "wrap".
+
+    Raises
+    ------
+    ShapeError : widths that are negative or do not fit. ArgumentError : another mode.
+
+    Examples
+    --------
+    >>> tl.pad([1.0, 2.0], (1, 2))
+    tensor([0., 1., 2., 0., 0.])
+    >>> tl.pad([1.0, 2.0, 3.0], 2, mode="reflect")
+    tensor([3., 2., 1., 2., 3., 2., 1.])
+    """
     a = _lift(a)
     try:
         widths = np.broadcast_to(np.asarray(pad_width, np.intp), (a.ndim, 2))
@@ -538,7 +875,17 @@ def pad(a: ArrayLike, pad_width: Any, mode: str = "constant", constant_values: A
 
 
 def repeat(a: ArrayLike, repeats: Any, axis: int | None = None) -> Tensor:
-    """Every entry (along an axis) several times, one after the other."""
+    """Every entry (along an axis) several times, one after the other.
+
+    Raises
+    ------
+    ShapeError : counts that are negative or do not fit.
+
+    Examples
+    --------
+    >>> tl.repeat([1.0, 2.0], [1, 3])
+    tensor([1., 2., 2., 2.])
+    """
     a = _lift(a)
     if axis is None:
         a, axis = reshape(a, (-1,)), 0
@@ -551,7 +898,18 @@ def repeat(a: ArrayLike, repeats: Any, axis: int | None = None) -> Tensor:
 
 
 def take(a: ArrayLike, indices: ArrayLike, axis: int | None = None, mode: str = "raise") -> Tensor:
-    """The entries at integer indices along an axis (of the flattened array if None); mode "raise", "wrap" or "clip"."""
+    """The entries at integer indices along an axis (of the flattened array if None); mode "raise", "wrap" or "clip".
+
+    Raises
+    ------
+    BoundsError : an index outside. ArgumentError : indices that are no integers.
+
+    Examples
+    --------
+    >>> tl.take([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], [2, 0], axis=1)
+    tensor([[3., 1.],
+            [6., 4.]])
+    """
     a = _lift(a)
     index = np.asarray(indices.data if isinstance(indices, Tensor) else indices)
     if index.dtype.kind not in "iu" and index.size:
@@ -572,7 +930,13 @@ def take(a: ArrayLike, indices: ArrayLike, axis: int | None = None, mode: str = 
 
 
 def astype(a: ArrayLike, dtype: Any) -> Tensor:
-    """The same values in another dtype; the gradient comes back in the old one."""
+    """The same values in another dtype; the gradient comes back in the old one.
+
+    Examples
+    --------
+    >>> tl.astype([1.7, -1.7], np.int64)
+    tensor([ 1, -1], dtype=int64)
+    """
     a = _lift(a)
     kind = real_dtype("astype", dtype)
     return a if kind == a.dtype else evaluate("astype", a, dtype=kind)

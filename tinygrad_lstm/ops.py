@@ -43,11 +43,31 @@ def function(op: Op) -> Function:
             return apply(op, *args)
 
     call.__name__ = call.__qualname__ = op.name
-    call.__doc__ = op.doc
+    call.__doc__ = op.doc if op.name in _users else _documented(op)
     positional = inspect.Parameter.POSITIONAL_ONLY
     call.__signature__ = inspect.Signature([inspect.Parameter(n, positional) for n in op.names])  # type: ignore[attr-defined]
     call.op = op  # type: ignore[attr-defined]
     return call
+
+
+_users: set[str] = set()  # names of rows that `elementwise` added
+
+
+def _documented(op: Op) -> str:
+    """A row's line, how it takes its arguments, and one value of it as an example."""
+    sample = [round(low + 0.75 * (high - low), 2) for low, high in op.domain]
+    value = op.numpy(*[np.float32(a) for a in sample])
+    call = f"tl.{op.name}({', '.join(map(str, sample))}).item()"
+    shown = f">>> {call}\n    {bool(value)}" if value.dtype == bool else f">>> round({call}, 3)\n    {round(float(value), 3)}"
+    return f"""{op.doc}.
+
+    Elementwise over {", ".join(f"`{n}`" for n in op.names)}, with NumPy's broadcasting: Tensors, traced values, arrays, lists or
+    Python numbers, which are float32 and never widen a dtype.
+
+    Examples
+    --------
+    {shown}
+    """
 
 
 def elementwise_row(
@@ -249,9 +269,6 @@ def elementwise(
         text = re.sub(rf"\b{x}\b", f"{{{k}}}", text)
     _users.add(name)
     return elementwise_row(name, f"({text})", numpy or derived, vjp, arity=arity, symbol=symbol, latex=latex, domain=domain, jit=True, doc=doc)
-
-
-_users: set[str] = set()
 
 
 # What generated kernels can call; a row's code may use these and arithmetic, comparisons, `and`, `or`, `not`, `a if c else b`.

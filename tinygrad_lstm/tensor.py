@@ -128,6 +128,15 @@ class Tensor(Value):
     name : what drawings and errors call it; free to set.
 
     A Tensor's value never changes: `x += y` rebinds the name x, and `x[0] = y` is refused.
+
+    Examples
+    --------
+    >>> x = tl.tensor([[1.0, 2.0]], requires_grad=True)
+    >>> w = tl.tensor(np.eye(2), requires_grad=True)
+    >>> y = (tl.tanh(x @ w) * tl.sigmoid(x)).sum()
+    >>> y.backward()
+    >>> x.grad.shape, x.grad.dtype, w.grad.dtype
+    ((1, 2), dtype('float32'), dtype('float64'))
     """
 
     __slots__ = ("__weakref__", "args", "attr", "data", "grad", "name", "op", "requires_grad", "serial")
