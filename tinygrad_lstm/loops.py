@@ -474,7 +474,7 @@ class Loop:
             loads.append(f"{z} = load({place}, {j}, {self.scope(n, 'z')})")
             return f"{name} = {' + '.join([z, *(self._operand(a, here, loads, j) for a in s.addends)])}"
         args = [self._operand(a, here, loads, j) for a in n.args]
-        if n.op.name in ("broadcast_to", "sum_to"):
+        if n.op.name in ("broadcast_to", *REDUCTIONS):  # a reduction only reaches here over a single unit: it is the unit
             return f"{name} = {args[0]}"
         if n.op.name == "spread":
             return f"{name} = {args[0]} / real({self.number('size', n.shape[-1])})"
