@@ -33,15 +33,15 @@ class _Draw:
 
         Parameters
         ----------
-        thing : a cell (`tl.cells.lstm`, or yours): its memory block. A Tensor, or several in a list: the computation that
-            made them, with values, and with gradients after `backward`. A layer or model: its modules.
+        thing : a cell (`tl.cells.lstm`, or yours): its memory block. A Tensor, or several in a list: the computation
+            that made them, with values, and with gradients after `backward`. A layer or model: its modules.
         theme : "light" or "dark".
 
         For a cell
             steps : that many steps unrolled, x_0 x_1 ...; with `detail=True` the middle one in full.
             rolled : the network with its loop.
-            highlight : a name of a quantity, or several ("f", ["i", "g"]): what computes it in colour, the rest faded, and
-                its equation below. equations : all equations below.
+            highlight : a name of a quantity, or several ("f", ["i", "g"]): what computes it in colour, the rest faded,
+                and its equation below. equations : all equations below.
         For a computation
             values, gradients : show what each value is (the numbers of small ones; mean and range of others).
             fold : "time" (default): repeated steps beyond 4 become one; None: everything.
@@ -54,7 +54,7 @@ class _Draw:
 
         Raises
         ------
-        ArgumentError : nothing that can be drawn, an option it does not have, an unknown name (the known ones are listed).
+        ArgumentError : nothing that can be drawn, an option it does not have, an unknown name (the known are listed).
 
         Examples
         --------
@@ -64,15 +64,21 @@ class _Draw:
         >>> tl.draw((x * x).sum())
         <drawing of sum>
         """
-        if isinstance(thing, Value) or isinstance(thing, list | tuple) and thing and all(isinstance(t, Value) for t in thing):
-            dot, title = computation([thing] if isinstance(thing, Value) else list(thing), **_known(options, _COMPUTATION, "a computation"))
+        if isinstance(thing, Value) or (
+            isinstance(thing, list | tuple) and thing and all(isinstance(t, Value) for t in thing)
+        ):
+            dot, title = computation(
+                [thing] if isinstance(thing, Value) else list(thing), **_known(options, _COMPUTATION, "a computation")
+            )
             return Drawing(dot, title)
         if hasattr(thing, "graph") and hasattr(thing.graph, "new_states"):
             return _cell(thing, **_known(options, _CELL, "a cell"))
         if callable(getattr(thing, "named_modules", None)) or callable(getattr(thing, "named_parameters", None)):
             dot, title = modules(thing, **_known(options, _MODULE, "a module"))
             return Drawing(dot, title)
-        raise ArgumentError(message("draw", f"cannot draw {describe(thing)}", remedy="give it a Tensor, a cell, a layer or a model"))
+        raise ArgumentError(
+            message("draw", f"cannot draw {describe(thing)}", remedy="give it a Tensor, a cell, a layer or a model")
+        )
 
     def legend(self, theme: str = "light") -> Drawing:
         """What the shapes and colours mean, as a picture."""
@@ -92,7 +98,9 @@ _MODULE = ("theme", "depth")
 def _known(options: dict[str, Any], known: Sequence[str], what: str) -> dict[str, Any]:
     for name in options:
         if name not in known:
-            raise ArgumentError(message("draw", f"{what} is not drawn with {name}=", remedy=f"its options: {', '.join(known)}"))
+            raise ArgumentError(
+                message("draw", f"{what} is not drawn with {name}=", remedy=f"its options: {', '.join(known)}")
+            )
     return options
 
 
@@ -104,7 +112,9 @@ def _cell(cell: Any, theme: str = "light", steps: int | None = None, rolled: boo
     if rolled and steps is not None:
         raise ArgumentError(message("draw", "is either rolled or unrolled: rolled=True or steps=", {"steps": steps}))
     if highlight is not None and (rolled or steps is not None):
-        raise ArgumentError(message("draw", "highlight= shows one step of the explanation; leave out rolled= and steps="))
+        raise ArgumentError(
+            message("draw", "highlight= shows one step of the explanation; leave out rolled= and steps=")
+        )
     if rolled:
         draw_rolled(cell, sheet)
         return Drawing(sheet.dot(), f"{name}, rolled", description)
@@ -114,9 +124,11 @@ def _cell(cell: Any, theme: str = "light", steps: int | None = None, rolled: boo
         draw_unrolled(cell, sheet, steps, Memory(cell) if detail else None)
         return Drawing(sheet.dot(), f"{name}, {steps} step{'s' * (steps > 1)}", description)
     memory = Memory(cell)
-    names = [] if highlight is None else [highlight] if isinstance(highlight, str) else list(highlight)
+    names = [] if highlight is None else [*highlight] if isinstance(highlight, list | tuple) else [highlight]
     if not all(isinstance(n, str) for n in names):
-        raise ArgumentError(message("draw", "highlight is a name of a quantity, or a list of names", {"highlight": highlight}))
+        raise ArgumentError(
+            message("draw", "highlight is a name of a quantity, or a list of names", {"highlight": highlight})
+        )
     light = Light(memory, names)
     memory.draw(sheet, light=light)
     wanted = memory.quantities() if equations else light.nodes
@@ -125,7 +137,7 @@ def _cell(cell: Any, theme: str = "light", steps: int | None = None, rolled: boo
     return Drawing(sheet.dot(), f"{name}: {', '.join(names)}" if names else name, description)
 
 
-def _beside(sheet: Sheet, lines: list[str]) -> None:
+def _beside(sheet: Sheet, lines: Sequence[str]) -> None:
     """Equations under a block, one below the other, starting at its left."""
     y, left, size = sheet.bottom + 20, sheet.left + 24, 15
     for k, line in enumerate(lines):

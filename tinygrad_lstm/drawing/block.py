@@ -1,4 +1,4 @@
-"""The equations of a cell -> what a textbook draws of them: learned layers, pointwise operations, states that run through.
+"""The equations of a cell -> what a textbook draws: learned layers, pointwise operations, states that run through.
 
 A *layer* is a function of a sum of products with parameters: sigmoid(W x + U h + b) is one yellow box with the wires x
 and h. Its sum may also hold products of elements (`p * c`, a peephole) and normalisations of a sum. What is left is
@@ -9,12 +9,13 @@ runs straight along the top.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..graph import Node, Value, reachable
 from .language import sign
+from .region import Finder, Region
 
 
 @dataclass(eq=False)
@@ -47,7 +48,7 @@ class Block:
     new_states: list[Part]
     output: Part
     carried: dict[int, list[Part]]  # place of a state -> the pointwise parts on its way, in order
-    regions: dict[int, tuple[Node, str]]  # last value of a normalisation -> (what is normalised, its name)
+    regions: dict[int, Region]  # by the last value
 
 
 def block(graph: Any) -> Block:
@@ -68,7 +69,9 @@ class _Sum:
 class _Reader:
     def __init__(self, graph: Any):
         self.graph = graph
-        self.order: list[Node] = reachable(graph.roots if hasattr(graph, "roots") else [graph.output, *graph.new_states])
+        self.order: list[Node] = reachable(
+            graph.roots if hasattr(graph, "roots") else [graph.output, *graph.new_states]
+        )
         given = {n.serial for n in [*graph.inputs, *graph.states]}
         self.fixed: set[int] = set()  # parameters, and what is computed from parameters alone
         for n in self.order:
@@ -79,8 +82,7 @@ class _Reader:
         for n in self.order:
             for a in {a.serial: a for a in _values(n)}.values():
                 self.users[a.serial].append(n)
-        self.regions: dict[int, tuple[Node, str]] = {}
-        self.normal = self._normalisations()
+        self.regions, self.normal = self._regions()
         self.sums: dict[int, _Sum] = {}
         for n in self.order:
             found = self._sum(n)
@@ -100,10 +102,11 @@ class _Reader:
         if n.op is None or n.serial in self.fixed:
             return None
         if n.serial in self.normal:
-            entry, covers, label = self.normal[n.serial]
-            inner = self.sums.get(entry.serial)
-            if label == "norm" and inner is not None and self._inside(entry, covers):
-                return _Sum(inner.sources, [*inner.covers, entry.serial, *covers], inner.learned, True)
+            region = self.normal[n.serial]
+            inner = self.sums.get(region.entry.serial)
+            if region.label == "norm" and inner is not None and self._inside(region.entry, region.inside):
+                within = [*inner.covers, region.entry.serial, *sorted(region.inside)]
+                return _Sum(inner.sources, within, inner.learned, True)
             return None
         moving = self.moving(n)
         if n.op.name == "linear":
@@ -112,22 +115,24 @@ class _Reader:
             inner = self.sums.get(moving[0].serial)
             weights = [a for a in _values(n) if a.serial in self.fixed]
             if inner is not None and self.alone(moving[0]):
-                return _Sum(inner.sources, [*inner.covers, moving[0].serial], inner.learned or bool(weights), inner.normalised)
+                return _Sum(
+                    inner.sources, [*inner.covers, moving[0].serial], inner.learned or bool(weights), inner.normalised
+                )
             if n.op.name == "mul" and weights:
                 return _Sum(moving, [], True)
             return None
         if n.op.name in ("add", "sub"):
             sources: list[Node] = []
-            covers: list[int] = []
+            covered: list[int] = []
             normalised = False
             for a in moving:
                 inner = self.sums.get(a.serial)
                 if inner is None or not self.alone(a):
                     return None
                 sources += inner.sources
-                covers += [*inner.covers, a.serial]
+                covered += [*inner.covers, a.serial]
                 normalised = normalised or inner.normalised
-            return _Sum(list({s.serial: s for s in sources}.values()), covers, True, normalised)
+            return _Sum(list({s.serial: s for s in sources}.values()), covered, True, normalised)
         return None
 
     def _scales(self, n: Node) -> bool:
@@ -135,63 +140,21 @@ class _Reader:
         places = [k for k, a in enumerate(n.args) if isinstance(a, Value) and a.serial not in self.fixed]
         return len(places) == 1 and not (n.op is not None and n.op.name == "div" and places == [1])
 
-    def _inside(self, entry: Node, covers: Sequence[int]) -> bool:
+    def _inside(self, entry: Node, covers: Collection[int]) -> bool:
         return entry.serial not in self.exits and all(u.serial in covers for u in self.users[entry.serial])
 
-    # ------------------------------------------------------------------------------------------------- normalisations
-    def _normalisations(self) -> dict[int, tuple[Node, tuple[int, ...], str]]:
-        """Values computed from one other alone through a reduction of rows: last node -> (entry, nodes inside, label).
-
-        The entry of a value is its nearest dominator: every way from the inputs to it leads through the entry.
-        """
-        reductions = {n.serial for n in self.order if n.op is not None and not n.op.elementwise and n.op.name != "linear" and n.serial not in self.fixed}
-        if not reductions:
-            return {}
-        above: dict[int, set[int]] = {}
-        by_serial = {n.serial: n for n in self.order}
-        found: dict[int, tuple[Node, tuple[int, ...], str]] = {}
-        for n in self.order:
-            if n.serial in self.fixed:
-                continue
+    def _regions(self) -> tuple[dict[int, Region], dict[int, Region]]:
+        """Regions by their last value; and the same with the gain and the shift that follow some."""
+        order = [n for n in self.order if n.serial not in self.fixed]
+        pure = Finder(order, self.moving, self.users, self.exits).find()
+        full = dict(pure)
+        for n in order:
             moving = self.moving(n)
-            common = set.intersection(*(above[a.serial] for a in moving)) if moving else set()
-            above[n.serial] = common | {n.serial}
-            if len(moving) == 1 and moving[0].serial in found and self.alone(moving[0]) and n.op.name in ("mul", "div", "add", "sub") and self._scales(n):  # type: ignore[union-attr]
-                entry, covers, label = found[moving[0].serial]  # its gain and its shift belong to it
-                found[n.serial] = (entry, (*covers, n.serial), label)
-            if not common or len(moving) < 2:
-                continue
-            entry = by_serial[max(common)]
-            inside = [v for v in self.order if entry.serial < v.serial <= n.serial and entry.serial in above.get(v.serial, ()) and v is not entry and self._reaches(v, n)]
-            serials = {v.serial for v in inside}
-            if not serials & reductions or any(v is not n and (v.serial in self.exits or any(u.serial not in serials for u in self.users[v.serial])) for v in inside):
-                continue
-            while True:  # a chain of such regions, or one through a function of one argument, is one region
-                before = found.get(entry.serial)
-                if before is not None and self._inside(entry, tuple(serials)):
-                    serials |= {entry.serial, *before[1]}
-                    entry = before[0]
-                elif entry.op is not None and len(self.moving(entry)) == 1 and self.moving(entry)[0].serial in found and self._inside(entry, tuple(serials)):
-                    serials.add(entry.serial)
-                    entry = self.moving(entry)[0]
-                else:
-                    break
-            names = {by_serial[s].op.name for s in serials}  # type: ignore[union-attr]
-            label = "norm" if "sqrt" in names or "pow" in names else "softmax" if {"exp", "sum"} <= names else " ".join(sorted(by_serial[s].op.name for s in serials & reductions))  # type: ignore[union-attr]
-            found[n.serial] = (entry, tuple(sorted(serials)), label)
-            self.regions = {s: r for s, r in self.regions.items() if s not in serials} | {n.serial: (entry, label)}
-        return found
-
-    def _reaches(self, v: Node, n: Node) -> bool:
-        seen, stack = set(), [v]
-        while stack:
-            u = stack.pop()
-            if u is n:
-                return True
-            if u.serial not in seen and u.serial < n.serial:
-                seen.add(u.serial)
-                stack += self.users[u.serial]
-        return False
+            if len(moving) == 1 and self.alone(moving[0]) and _named(n, "mul", "div", "add", "sub") and self._scales(n):
+                before = full.get(moving[0].serial)
+                if before is not None:
+                    full[n.serial] = Region(before.entry, before.inside | {n.serial}, before.label)
+        return pure, full
 
     # ------------------------------------------------------------------------------------------------------- reading
     def read(self) -> Block:
@@ -202,18 +165,26 @@ class _Reader:
         states = [Part("state", str(n.name), n, name=str(n.name)) for n in graph.states]
         for p in [*inputs, *states]:
             parts[p.serial] = p
+        read: dict[int, list[Node]] = {}
         wanted = {*self.exits}
         for n in reversed(self.order):  # which values are seen: readers before what they read
             if n.serial in wanted and n.serial not in parts:
-                part = self._part(n)
-                part.name = names.get(n.serial, "")
-                parts[n.serial] = part
-                wanted |= {s.serial for s in part.sources}  # type: ignore[misc]
+                parts[n.serial], read[n.serial] = self._part(n)
+                parts[n.serial].name = names.get(n.serial, "")
+                wanted |= {s.serial for s in read[n.serial]}
         made = [parts[n.serial] for n in self.order if n.serial in parts]
         for p in made:
-            p.sources = [parts[s.serial] for s in p.sources]
+            p.sources = [parts[s.serial] for s in read.get(p.serial, [])]
         new_states = [parts[n.serial] for n in graph.new_states]
-        result = Block(inputs, states, [p for p in made if p.kind not in ("input", "state")], new_states, parts[graph.output.serial], {}, self.regions)
+        result = Block(
+            inputs,
+            states,
+            [p for p in made if p.kind not in ("input", "state")],
+            new_states,
+            parts[graph.output.serial],
+            {},
+            self.regions,
+        )
         taken: set[int] = set()
         for k, (old, new) in enumerate(zip(states, new_states, strict=True)):
             way = _way(old, new, taken)
@@ -222,24 +193,21 @@ class _Reader:
                 taken |= {p.serial for p in way}
         return result
 
-    def _part(self, n: Node) -> Part:
-        """The shape of one value; its sources are still Nodes."""
+    def _part(self, n: Node) -> tuple[Part, list[Node]]:
+        """The shape of one value, and the values it reads."""
         if n.op is None or n.serial in self.fixed:  # a parameter shown as it is: an output that nothing moves
-            return Part("pointwise", str(n.name or "constant"), n)
+            return Part("pointwise", str(n.name or "constant"), n), []
         if n.serial in self.normal and n.serial not in self.sums:
-            entry, covers, label = self.normal[n.serial]
-            return Part("pointwise", label, n, [entry], covers=covers)  # type: ignore[list-item]
+            region = self.normal[n.serial]
+            return Part("pointwise", region.label, n, covers=tuple(sorted(region.inside))), [region.entry]
         moving = self.moving(n)
-        if n.serial in self.sums and self.sums[n.serial].learned:
-            return self._layer(n, "linear", self.sums[n.serial], [])
-        if n.op.elementwise and len(moving) == 1 and n.op.infix == 0:
-            inner = self.sums.get(moving[0].serial)
-            if inner is not None and inner.learned and self.alone(moving[0]):
-                return self._layer(n, sign(n.op.symbol), inner, [moving[0].serial])
-        return Part("pointwise", self._written(n), n, moving)  # type: ignore[arg-type]
-
-    def _layer(self, n: Node, label: str, inner: _Sum, extra: list[int]) -> Part:
-        return Part("layer", label, n, inner.sources, note="norm" if inner.normalised else "", covers=(*inner.covers, *extra))  # type: ignore[arg-type]
+        label, inner, extra = "linear", self.sums.get(n.serial), tuple[int, ...]()
+        if inner is None and n.op.elementwise and len(moving) == 1 and n.op.infix == 0 and self.alone(moving[0]):
+            label, inner, extra = sign(n.op.symbol), self.sums.get(moving[0].serial), (moving[0].serial,)
+        if inner is not None and inner.learned:
+            note = "norm" if inner.normalised else ""
+            return Part("layer", label, n, note=note, covers=(*inner.covers, *extra)), inner.sources
+        return Part("pointwise", self._written(n), n), moving
 
     def _written(self, n: Node) -> str:
         """A pointwise operation as a sign: ×, 1−, tanh, +γ."""
@@ -254,6 +222,10 @@ class _Reader:
         return f"{symbol}{text}" if moves_first else f"{text}{symbol}"
 
 
+def _named(n: Node, *names: str) -> bool:
+    return n.op is not None and n.op.name in names
+
+
 def _values(n: Node) -> list[Node]:
     return [a for a in n.args if isinstance(a, Value)]  # type: ignore[misc]
 
@@ -263,7 +235,7 @@ def _number(value: Any) -> str:
 
 
 def _names(graph: Any) -> dict[int, str]:
-    names = {}
+    names: dict[int, str] = {}
     for name, n in graph.names.items():
         if n.op is not None:
             names.setdefault(n.serial, name)
@@ -294,9 +266,17 @@ def _way(old: Part, new: Part, taken: set[int]) -> list[Part] | None:
     return None
 
 
+def output_name(graph: Any) -> str:
+    """What the output is called: the state it is, or the local name it had, or y."""
+    for old, new in zip(graph.states, graph.new_states, strict=True):
+        if new is graph.output:
+            return str(old.name)
+    return next((name for name, n in graph.names.items() if n is graph.output), "y")
+
+
 # -------------------------------------------------------------------------------------------------------------- wires
 def joins(result: Block) -> list[Part]:
-    """Let inputs and old states that go to the same layers go there as one wire; the joins made, each before its readers.
+    """Let inputs and old states that go to the same layers go there as one wire; the joins made, in order.
 
     The set shared by most layers comes first: in an LSTM [h, x] for all four gates.
     """

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from .block import output_name
 from .language import Sheet, indexed, plain
-from .memory import END, Memory
+from .memory import END, Memory, end, end_label
 
 BOX, TALL, GAP = 84.0, 58.0, 46.0  # a step, and the room between two
 MOST = 12  # steps drawn one by one
@@ -46,7 +47,16 @@ def unrolled(cell: Any, sheet: Sheet, steps: int, memory: Memory | None = None) 
             left = x + GAP - 10 - rim
             for k, n in enumerate(states):  # the wire from before ends where the block's own begins
                 sheet.wire(before[k], f"{t} step", [(begin[k], level[k]), (left + 1, level[k])], arrow=False, tip=n)
-            memory.draw(sheet, left, -memory.spot((0, 2))[1] - tall / 2, before=str(t - 1), now=str(t), key=f"{t} ", arriving=False, leaving=last)
+            memory.draw(
+                sheet,
+                left,
+                -memory.spot((0, 2))[1] - tall / 2,
+                before=str(t - 1),
+                now=str(t),
+                key=f"{t} ",
+                arriving=False,
+                leaving=last,
+            )
             for p in memory.block.states:
                 sheet.shape("faint", memory.keys[id(p)], left, level[memory.block.states.index(p)], 1, 1)
             x = left + memory.size[0] - (rim if not last else 0)
@@ -77,17 +87,20 @@ def _ends(cell: Any, sheet: Sheet, x: float, tall: float, box: str, key: str, in
     inputs = [str(n.name) for n in cell.graph.inputs]
     reach = 28.0
     for k, name in enumerate(inputs):
-        at = x + (k - (len(inputs) - 1) / 2) * (END + 6)
-        sheet.shape("input", f"{key}input {name}", at, tall / 2 + reach + END / 2, END, END, indexed(plain(name, 6), index), size=13)
+        at = x + (k - (len(inputs) - 1) / 2) * (max(map(end, inputs)) + 5)
+        sheet.shape(
+            "input",
+            f"{key}input {name}",
+            at,
+            tall / 2 + reach + END / 2,
+            end(name),
+            END,
+            end_label(name, index),
+            size=13,
+        )
         sheet.wire(f"{key}input {name}", box, [(at, tall / 2 + reach), (at, tall / 2)])
     name = output_name(cell.graph)
-    sheet.shape("output", f"{key}output {name}", x, -tall / 2 - reach - END / 2, END, END, indexed(plain(name, 6), index), size=13)
+    sheet.shape(
+        "output", f"{key}output {name}", x, -tall / 2 - reach - END / 2, end(name), END, end_label(name, index), size=13
+    )
     sheet.wire(box, f"{key}output {name}", [(x, -tall / 2), (x, -tall / 2 - reach)])
-
-
-def output_name(graph: Any) -> str:
-    """What the output is called: the state it is, or the local name it had, or y."""
-    for old, new in zip(graph.states, graph.new_states, strict=True):
-        if new is graph.output:
-            return str(old.name)
-    return next((name for name, n in graph.names.items() if n is graph.output), "y")

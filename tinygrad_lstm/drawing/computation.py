@@ -15,7 +15,7 @@ import numpy as np
 
 from ..errors import ArgumentError, message
 from ..graph import NUMBERS, Value, reachable
-from .language import FONT, LIT, THEMES, WIRE, Sheet, attributes, escaped, plain, quoted, sign, theme_of
+from .language import FONT, LIT, THEMES, WIRE, Markup, Sheet, attributes, escaped, plain, quoted, sign, theme_of
 from .layers import TALL, WIDE, layers
 
 KEPT = 4  # steps drawn one by one; beyond: the first two, the folded ones, the last
@@ -125,17 +125,21 @@ def _head(v: Value) -> str:
     return plain(f"{v.name} = {text}" if v.name else text)
 
 
-def _label(v: Value, values: bool, gradients: bool, faint: str) -> str:
+def _label(v: Value, values: bool, gradients: bool, faint: str) -> Markup:
     """A box's text: the operation, then shape and dtype, value and gradient in smaller letters."""
     shape = "×".join(map(str, v.shape)) if v.shape is not None else ""
-    facts = [f"{shape or 'number'} {getattr(v, 'dtype', None) or ''}".strip()] if getattr(v, "dtype", None) is not None else [" ".join(map(str, v.shape or ()))]
+    facts = (
+        [f"{shape or 'number'} {getattr(v, 'dtype', None) or ''}".strip()]
+        if getattr(v, "dtype", None) is not None
+        else [" ".join(map(str, v.shape or ()))]
+    )
     data, grad = getattr(v, "data", None), getattr(v, "grad", None)
     if values and isinstance(data, np.ndarray):
         facts.append(summary(data))
     if gradients and grad is not None:
         facts.append(f"gradient {summary(grad.data)}")
     rows = "".join(f'<br/><font point-size="9" color="{faint}">{escaped(f)}</font>' for f in facts if f)
-    return f"<{escaped(_head(v))}{rows}>"
+    return Markup(f"{escaped(_head(v))}{rows}")
 
 
 # ------------------------------------------------------------------------------------------------------------ the graph
@@ -147,7 +151,9 @@ class _Picture:
         if depth is not None:
             near, front = {id(r) for r in roots}, list(roots)
             for _ in range(depth):
-                front = [a for v in front for a in v.args if isinstance(a, Value) and id(a) not in near and not near.add(id(a))]  # type: ignore[func-returns-value]
+                behind = {id(a): a for v in front for a in v.args if isinstance(a, Value) and id(a) not in near}
+                near |= behind.keys()
+                front = list(behind.values())
             self.cut = {id(v) for v in self.values if id(v) not in near}
             self.values = [v for v in self.values if id(v) in near]
         else:
@@ -206,7 +212,10 @@ class _Picture:
             if len(v.args) > 8:
                 key: Any = ("many", k)
             else:
-                far = tuple(("number" if not isinstance(a, Value) else k - place[id(a)] if id(a) in place else "leaf") for a in v.args)
+                far = tuple(
+                    ("number" if not isinstance(a, Value) else k - place[id(a)] if id(a) in place else "leaf")
+                    for a in v.args
+                )
                 key = (v.op.name, v.shape, far)  # type: ignore[union-attr]
                 if v.op.name in ("getitem", "item"):  # type: ignore[union-attr]  # what every step takes its part of
                     key = (v.op.name, v.shape)  # type: ignore[union-attr]
@@ -216,7 +225,8 @@ class _Picture:
 
 
 def computation(roots: Sequence[Value], theme: str = "light", values: bool = True, gradients: bool = True,
-                fold: str | None = "time", direction: str = "forward", depth: int | None = None) -> tuple[str, str]:  # fmt: skip
+                fold: str | None = "time", direction: str = "forward",
+                depth: int | None = None) -> tuple[str, str]:  # fmt: skip
     """(DOT text, title) of the computation of `roots`."""
     looks = THEMES[theme_of(theme)]
     if fold not in ("time", None):
@@ -228,7 +238,7 @@ def computation(roots: Sequence[Value], theme: str = "light", values: bool = Tru
     picture = _Picture(roots, fold, depth)
     shown = [v for v in picture.values if id(v) not in picture.folded]
     names = {id(v): f"v{k}" for k, v in enumerate(shown)}
-    names |= {v: name for v, name in picture.folded.items()}
+    names |= dict(picture.folded.items())
     faint = looks["faint"].text
     if len(shown) > BIG:
         return _spread(roots, shown, picture, theme, values, gradients), _title(roots)
@@ -236,7 +246,12 @@ def computation(roots: Sequence[Value], theme: str = "light", values: bool = Tru
     boxes: dict[tuple[int, int] | None, list[str]] = {}
     for v in shown:
         look = looks[_kind(v)]
-        facts: dict[str, Any] = dict(label=_label(v, values, gradients, faint), fillcolor=look.fill, color=look.edge, fontcolor=look.text)
+        facts: dict[str, Any] = {
+            "label": _label(v, values, gradients, faint),
+            "fillcolor": look.fill,
+            "color": look.edge,
+            "fontcolor": look.text,
+        }
         if any(v is r for r in roots):
             facts["penwidth"] = 2.0
         if v.op is None:
@@ -247,8 +262,10 @@ def computation(roots: Sequence[Value], theme: str = "light", values: bool = Tru
         boxes.setdefault(picture.step.get(id(v)), []).append(f"{names[id(v)]} [{attributes(facts)}]")
     for name, (start, stop) in picture.folds.items():
         look = looks["fold"]
-        text = f"<steps {start} to {stop - 1}<br/><font point-size=\"9\" color=\"{faint}\">{stop - start:,} steps like the others</font>>"
-        boxes.setdefault(None, []).append(f'"{name}" [{attributes(dict(label=text, shape="box3d", style="filled", fillcolor=look.fill, color=look.edge, fontcolor=look.text))}]')
+        small = f'<font point-size="9" color="{faint}">{stop - start:,} steps like the others</font>'
+        facts = {"label": Markup(f"steps {start} to {stop - 1}<br/>{small}"), "shape": "box3d", "style": "filled"}
+        facts |= {"fillcolor": look.fill, "color": look.edge, "fontcolor": look.text}
+        boxes.setdefault(None, []).append(f'"{name}" [{attributes(facts)}]')
 
     lines: list[str] = []
     for where, inside in boxes.items():
@@ -256,21 +273,48 @@ def computation(roots: Sequence[Value], theme: str = "light", values: bool = Tru
             lines += [f"  {line}" for line in inside]
             continue
         k, step = where
-        frame = attributes(dict(label=f"step {step}", style="rounded,filled", fillcolor=looks["frame"].fill, color=looks["frame"].edge, fontcolor=faint, fontsize=10))
-        lines += [f'  subgraph "cluster {k} {step}" {{', f"    graph [{frame}]", *(f"    {line}" for line in inside), "  }"]
+        frame = attributes(
+            {
+                "label": f"step {step}",
+                "style": "rounded,filled",
+                "fillcolor": looks["frame"].fill,
+                "color": looks["frame"].edge,
+                "fontcolor": faint,
+                "fontsize": 10,
+            }
+        )
+        lines += [
+            f'  subgraph "cluster {k} {step}" {{',
+            f"    graph [{frame}]",
+            *(f"    {line}" for line in inside),
+            "  }",
+        ]
     lines += _edges(picture, names, theme, direction)
 
-    general: dict[str, Any] = dict(
-        bgcolor=looks["page"].fill, fontname=FONT, rankdir="LR" if picture.periods else "TB", nodesep=0.22, ranksep=0.35, pad=0.15, newrank="true",
-    )  # fmt: skip
+    general: dict[str, Any] = {
+        "bgcolor": looks["page"].fill, "fontname": FONT, "rankdir": "LR" if picture.periods else "TB",
+        "nodesep": 0.22, "ranksep": 0.35, "pad": 0.15, "newrank": "true",
+    }  # fmt: skip
     title = _title(roots)
     head = f"digraph {quoted(title)} {{\n  graph [{attributes(general)}]\n"
-    node = attributes(dict(fontname=FONT, shape="box", style="rounded,filled", fontsize=13, margin="0.09,0.05", height=0.3, width=0.4))
-    edge = attributes(dict(color=WIRE[theme], arrowsize=0.6, penwidth=1.1, fontname=FONT))
+    node = attributes(
+        {
+            "fontname": FONT,
+            "shape": "box",
+            "style": "rounded,filled",
+            "fontsize": 13,
+            "margin": "0.09,0.05",
+            "height": 0.3,
+            "width": 0.4,
+        }
+    )
+    edge = attributes({"color": WIRE[theme], "arrowsize": 0.6, "penwidth": 1.1, "fontname": FONT})
     return head + f"  node [{node}]\n  edge [{edge}]\n" + "\n".join(lines) + "\n}\n", title
 
 
-def _spread(roots: Sequence[Value], shown: list[Value], picture: _Picture, theme: str, values: bool, gradients: bool) -> str:
+def _spread(
+    roots: Sequence[Value], shown: list[Value], picture: _Picture, theme: str, values: bool, gradients: bool
+) -> str:
     """The DOT text of a graph that is too big for a fine layout: every value, at its depth."""
     sheet = Sheet(_title(roots), theme)
     places, names = layers(shown), {id(v): f"v{k}" for k, v in enumerate(shown)}
@@ -288,8 +332,9 @@ def _spread(roots: Sequence[Value], shown: list[Value], picture: _Picture, theme
 
 
 def _edges(picture: _Picture, names: dict[int, str], theme: str, direction: str) -> list[str]:
-    lines, seen = [], set()
-    back = attributes(dict(color=LIT[theme], style="dashed", constraint="false"))
+    lines: list[str] = []
+    seen: set[tuple[Any, Any]] = set()
+    back = attributes({"color": LIT[theme], "style": "dashed", "constraint": "false"})
     for v in picture.made:
         for a in v.args:
             if not isinstance(a, Value):
@@ -298,11 +343,13 @@ def _edges(picture: _Picture, names: dict[int, str], theme: str, direction: str)
                 if (id(a), id(v)) not in seen:
                     seen.add((id(a), id(v)))
                     name = f"more {len(seen)}"
-                    lines.append(f'  "{name}" [label="…", shape=plaintext, style="", fontcolor="{THEMES[theme]["faint"].text}"]')
+                    lines.append(
+                        f'  "{name}" [label="…", shape=plaintext, style="", fontcolor="{THEMES[theme]["faint"].text}"]'
+                    )
                     lines.append(f'  "{name}" -> {names[id(v)]} [style=dotted]')
                 continue
             tail, head = names[id(a)], names[id(v)]
-            if tail == head or (tail, head) in seen and (id(a) in picture.folded or id(v) in picture.folded):
+            if tail == head or ((tail, head) in seen and (id(a) in picture.folded or id(v) in picture.folded)):
                 continue
             seen.add((tail, head))
             if direction in ("forward", "both"):
@@ -310,7 +357,9 @@ def _edges(picture: _Picture, names: dict[int, str], theme: str, direction: str)
             if a.requires_grad and direction == "both":
                 lines.append(f'  "{head}" -> "{tail}" [{back}]')
             if a.requires_grad and direction == "backward":  # the same places, the arrows turned round
-                lines.append(f'  "{tail}" -> "{head}" [{attributes(dict(color=LIT[theme], style="dashed", dir="back"))}]')
+                lines.append(
+                    f'  "{tail}" -> "{head}" [{attributes({"color": LIT[theme], "style": "dashed", "dir": "back"})}]'
+                )
     return lines
 
 

@@ -1,4 +1,4 @@
-"""Equations as labels: W, its member and the time of a value as subscripts, pointwise products as ×, as in the pictures, σ for sigmoid."""
+"""Equations as labels: members and times as subscripts, σ for sigmoid, × for pointwise products as in pictures."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 
 from ..graph import Node
 from ..notation import GREEK, Style, expression
-from .language import SIGNS, escaped
+from .language import SIGNS, Markup, escaped
+from .region import Region
 
 _TOKEN = re.compile("\ue000(\\d+)\ue001")
 
@@ -16,10 +17,17 @@ _TOKEN = re.compile("\ue000(\\d+)\ue001")
 _LETTERS = dict(zip(GREEK, "αβγδεζηθικλμνξπρστυφχψω", strict=True))
 
 
-def formulas(graph: Any, wanted: list[tuple[str, Any]], regions: dict[int, tuple[Node, str]], before: str = "t−1", now: str = "t", width: int = 92) -> list[str]:
+def formulas(
+    graph: Any,
+    wanted: list[tuple[str, Any]],
+    regions: dict[int, Region],
+    before: str = "t−1",
+    now: str = "t",
+    width: int = 92,
+) -> list[Markup]:
     """One HTML-like label a line, for the named values `wanted` of a cell's graph; long equations take several lines.
 
-    regions : last value of a normalisation -> (what it normalises, what it is called), written as one function.
+    regions : written as one function each.
     """
     names: dict[int, str] = {}
     for name, n in graph.names.items():
@@ -48,30 +56,47 @@ def formulas(graph: Any, wanted: list[tuple[str, Any]], regions: dict[int, tuple
         if n.serial in names:
             return token(names[n.serial], now)
         if n.serial in regions:
-            entry, label = regions[n.serial]
-            return f"{label}({expression(entry, style, known)[0]})"
+            region = regions[n.serial]
+            return f"{region.label}({expression(region.entry, style, known)[0]})"
         return None
 
     style = Style(leaf, lambda v: f"{v:g}" if isinstance(v, float) else str(v), False)
-    lines = []
+    lines: list[Markup] = []
     for name, node in wanted:
         right = expression(node, style, known, top=True)[0]
-        right = right.replace(", axis=-1, keepdims=True", "").replace(" @ ", " ").replace(" * ", " × ").replace("-", "−").replace(" ** ", "^")
+        right = (
+            right.replace(", axis=-1, keepdims=True", "")
+            .replace(" @ ", " ")
+            .replace(" * ", " × ")
+            .replace("-", "−")
+            .replace(" ** ", "^")
+        )
         for word, sign in SIGNS.items():
             if word.isalpha():
                 right = right.replace(f"{word}(", f"{sign}(")
         whole = f"{token(name, now)} = {right}"
-        for line in textwrap.wrap(whole, width, subsequent_indent="        ", break_long_words=False, drop_whitespace=True, max_lines=4, placeholder=" …"):
+        for line in textwrap.wrap(
+            whole,
+            width,
+            subsequent_indent="        ",
+            break_long_words=False,
+            drop_whitespace=True,
+            max_lines=4,
+            placeholder=" …",
+        ):
             lines.append(_expanded(line, written))
     return lines
 
 
-def _expanded(line: str, written: list[tuple[str, str]]) -> str:
+def _expanded(line: str, written: list[tuple[str, str]]) -> Markup:
     out, at = [], 0
     for m in _TOKEN.finditer(line):
         name, index = written[int(m.group(1))]
         below = f'<sub><font point-size="9">{escaped(index)}</font></sub>' if index else ""
-        out += [escaped(line[at : m.start()]) if m.start() > at else "", f"<i>{escaped(_LETTERS.get(name, name))}</i>{below}"]
+        out += [
+            escaped(line[at : m.start()]) if m.start() > at else "",
+            f"<i>{escaped(_LETTERS.get(name, name))}</i>{below}",
+        ]
         at = m.end()
     out.append(escaped(line[at:]) if at < len(line) else "")
-    return "<" + "".join(out) + ">"
+    return Markup("".join(out))

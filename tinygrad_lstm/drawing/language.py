@@ -7,6 +7,7 @@ in the text (`layout=nop2`), so each Graphviz, the embedded one or any other, dr
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +18,18 @@ FONT = "Helvetica"
 LONGEST = 300  # characters of a label
 
 # How signs of the table are set in a picture.
-SIGNS = {"*": "×", "-": "−", "/": "÷", "**": "^", "sigmoid": "σ", "sqrt": "√", "<=": "≤", ">=": "≥", "!=": "≠", "==": "="}
+SIGNS = {
+    "*": "×",
+    "-": "−",
+    "/": "÷",
+    "**": "^",
+    "sigmoid": "σ",
+    "sqrt": "√",
+    "<=": "≤",
+    ">=": "≥",
+    "!=": "≠",
+    "==": "=",
+}
 
 
 @dataclass(frozen=True)
@@ -33,14 +45,19 @@ class Look:
     width: float = 1.0
 
 
+LEARNED = "learned layer: weights times its inputs, a bias, then the function in the box"
+POINTWISE = "pointwise operation: element by element, nothing to learn"
+
+
 # fmt: off
-def _looks(page: str, ink: str, faint: str, frame: str, frame_edge: str, layer: str, layer_edge: str, point: str, point_edge: str,
-           given: str, given_edge: str, state: str, state_edge: str, weight: str, weight_edge: str) -> dict[str, Look]:
+def _looks(page: str, ink: str, faint: str, frame: str, frame_edge: str, layer: str, layer_edge: str,
+           point: str, point_edge: str, given: str, given_edge: str,
+           state: str, state_edge: str, weight: str, weight_edge: str) -> dict[str, Look]:
     return {
         "page":      Look("box", page, "none", ink, "the page"),
-        "frame":     Look("box", frame, frame_edge, ink, "one step of a cell, or a part of a model", "rounded,filled", 1.2),
-        "layer":     Look("box", layer, layer_edge, ink, "learned layer: weights times its inputs, a bias, then the function in the box", "rounded,filled", 1.2),
-        "pointwise": Look("ellipse", point, point_edge, ink, "pointwise operation: element by element, nothing to learn", "filled", 1.2),
+        "frame":     Look("box", frame, frame_edge, ink, "a step of a cell, a part of a model", "rounded,filled", 1.2),
+        "layer":     Look("box", layer, layer_edge, ink, LEARNED, "rounded,filled", 1.2),
+        "pointwise": Look("ellipse", point, point_edge, ink, POINTWISE, "filled", 1.2),
         "input":     Look("ellipse", given, given_edge, ink, "input of a step", "filled", 1.2),
         "output":    Look("ellipse", state, state_edge, ink, "output of a step", "filled", 1.2),
         "state":     Look("plaintext", page, "none", ink, "state: goes from step to step"),
@@ -83,15 +100,23 @@ def plain(text: Any, longest: int = LONGEST) -> str:
     return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
+_DOTS_OWN = re.compile(r"\\(?=[NGETHLlrn])")
+
+
+class Markup(str):
+    """An HTML-like label of DOT, without its outer brackets. Any other label is text, whatever it looks like."""
+
+
 def escaped(text: Any) -> str:
-    return html.escape(plain(text), quote=True)
+    """Any text as part of Markup. DOT reads its own names in it (\\N, \\G): a space of no width takes them apart."""
+    return _DOTS_OWN.sub("\\\\\u200b", html.escape(plain(text), quote=True))
 
 
-def indexed(name: str, index: str = "") -> str:
+def indexed(name: str, index: str = "") -> Markup:
     """A quantity as an HTML-like label: its name in italics, its time as a subscript."""
     size = 9
     below = f'<sub><font point-size="{size}">{escaped(index)}</font></sub>' if index else ""
-    return f"<<i>{escaped(name)}</i>{below}>"
+    return Markup(f"<i>{escaped(name)}</i>{below}")
 
 
 def sign(symbol: str) -> str:
@@ -99,9 +124,9 @@ def sign(symbol: str) -> str:
 
 
 def quoted(label: str) -> str:
-    """A label as DOT: HTML-like labels, made here only, as they are; any other text escaped."""
-    if label.startswith("<") and label.endswith(">"):
-        return label
+    """A label as DOT: Markup in brackets, any other text escaped."""
+    if isinstance(label, Markup):
+        return f"<{label}>"
     return '"' + label.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
 
 
@@ -145,26 +170,41 @@ class Sheet:
         fade = 0.72 if faded else 0.0
         outline = LIT[self.theme] if lit else look.edge
         self.cover(x, y, width, height)
-        facts: dict[str, Any] = dict(
-            label=label, pos=f"{x:.2f},{-y:.2f}", width=round(width / 72, 4), height=round(height / 72, 4), shape=look.shape,
-            style=look.style, fillcolor=mix(look.fill, page, fade), color=mix(outline, page, fade), penwidth=2.0 if lit else look.width,
-            fontcolor=mix(look.text, page, fade), fontsize=size, tooltip=plain(tip) or None,
-        )  # fmt: skip
+        facts: dict[str, Any] = {
+            "label": label, "pos": f"{x:.2f},{-y:.2f}", "width": round(width / 72, 4), "height": round(height / 72, 4),
+            "shape": look.shape, "style": look.style, "fillcolor": mix(look.fill, page, fade),
+            "color": mix(outline, page, fade),
+            "penwidth": 2.0 if lit else look.width,
+            "fontcolor": mix(look.text, page, fade), "fontsize": size, "tooltip": plain(tip) or None,
+        }  # fmt: skip
         if look.shape == "plaintext":
             facts = {k: v for k, v in facts.items() if k not in ("style", "fillcolor", "color", "penwidth")}
         self.lines.append(f"  {quoted(plain(key))} [{attributes(facts)}]")
 
-    def text(self, key: str, x: float, y: float, label: str, *, size: float = 12, kind: str = "text", faded: bool = False) -> None:
+    def text(
+        self, key: str, x: float, y: float, label: str, *, size: float = 12, kind: str = "text", faded: bool = False
+    ) -> None:
         characters = len(html.unescape(_without_tags(label)))
         self.shape(kind, key, x, y, max(10.0, 0.56 * size * characters), size * 1.3, label, size=size, faded=faded)
 
-    def wire(self, tail: str, head: str, points: Sequence[Point], *, arrow: bool = True, faded: bool = False, lit: bool = False, tip: str = "") -> None:
+    def wire(
+        self,
+        tail: str,
+        head: str,
+        points: Sequence[Point],
+        *,
+        arrow: bool = True,
+        faded: bool = False,
+        lit: bool = False,
+        tip: str = "",
+    ) -> None:
         """A line along `points` with round corners, an arrowhead at its end."""
         colour = LIT[self.theme] if lit else WIRE[self.theme]
-        facts = dict(
-            pos=bezier(points, arrow), color=mix(colour, self.page, 0.78 if faded else 0.0), penwidth=2.0 if lit else 1.4,
-            arrowhead=None if arrow else "none", arrowsize=0.6, tooltip=plain(tip) or None,
-        )  # fmt: skip
+        facts = {
+            "pos": bezier(points, arrow), "color": mix(colour, self.page, 0.78 if faded else 0.0),
+            "penwidth": 2.0 if lit else 1.4,
+            "arrowhead": None if arrow else "none", "arrowsize": 0.6, "tooltip": plain(tip) or None,
+        }  # fmt: skip
         line = f"  {quoted(plain(tail))} -> {quoted(plain(head))} [{attributes(facts)}]"
         if faded:
             self.faint.append(line)
@@ -173,15 +213,19 @@ class Sheet:
 
     def line(self, key: str, left: float, y: float, label: str, *, size: float = 14) -> None:
         """A line of text that begins at `left`."""
-        width = 0.5 * size * len(html.unescape(_without_tags(label[1:-1]))) + 4
-        cell = f'<<table border="0" cellborder="0" cellspacing="0" cellpadding="0" width="{width:.0f}"><tr><td align="left">{label[1:-1]}</td></tr></table>>'
+        width = 0.5 * size * len(html.unescape(_without_tags(label))) + 4
+        table = f'table border="0" cellborder="0" cellspacing="0" cellpadding="0" width="{width:.0f}"'
+        cell = Markup(f'<{table}><tr><td align="left">{label}</td></tr></table>')
         self.shape("text", key, left + width / 2, y, width, size * 1.3, cell, size=size)
 
     def dot(self) -> str:
-        head = attributes(dict(layout="nop2", bgcolor=self.page, fontname=FONT, outputorder="nodesfirst", pad=0.12))
-        node = attributes(dict(fontname=FONT, fixedsize="true", margin="0"))
+        head = attributes(
+            {"layout": "nop2", "bgcolor": self.page, "fontname": FONT, "outputorder": "nodesfirst", "pad": 0.12}
+        )
+        node = attributes({"fontname": FONT, "fixedsize": "true", "margin": "0"})
         body = "\n".join([*self.lines, *self.faint, *self.wires])
-        return f"digraph {quoted(plain(self.title))} {{\n  graph [{head}]\n  node [{node}]\n  edge [fontname={FONT}]\n{body}\n}}\n"
+        settings = f"  graph [{head}]\n  node [{node}]\n  edge [fontname={FONT}]"
+        return f"digraph {quoted(plain(self.title))} {{\n{settings}\n{body}\n}}\n"
 
 
 def _without_tags(label: str) -> str:
@@ -202,7 +246,10 @@ def straightened(points: Iterable[Point]) -> list[Point]:
             continue
         if len(out) > 1:
             (ax, ay), (bx, by) = out[-2], out[-1]
-            if abs((bx - ax) * (p[1] - by) - (by - ay) * (p[0] - bx)) < 1e-9 and (bx - ax) * (p[0] - bx) + (by - ay) * (p[1] - by) >= 0:
+            if (
+                abs((bx - ax) * (p[1] - by) - (by - ay) * (p[0] - bx)) < 1e-9
+                and (bx - ax) * (p[0] - bx) + (by - ay) * (p[1] - by) >= 0
+            ):
                 out[-1] = p
                 continue
         out.append(p)
@@ -225,7 +272,13 @@ def bezier(points: Sequence[Point], arrow: bool, radius: float = 8.0) -> str:
 
     def straight(q: Point) -> None:
         p = pieces[-1]
-        pieces.extend([(p[0] + (q[0] - p[0]) / 3, p[1] + (q[1] - p[1]) / 3), (p[0] + (q[0] - p[0]) * 2 / 3, p[1] + (q[1] - p[1]) * 2 / 3), q])
+        pieces.extend(
+            [
+                (p[0] + (q[0] - p[0]) / 3, p[1] + (q[1] - p[1]) / 3),
+                (p[0] + (q[0] - p[0]) * 2 / 3, p[1] + (q[1] - p[1]) * 2 / 3),
+                q,
+            ]
+        )
 
     for before, corner, after in zip(corners, corners[1:], corners[2:], strict=False):
         r = min(radius, _distance(before, corner) / 2, _distance(corner, after) / 2)

@@ -8,8 +8,8 @@ from typing import Any
 
 from ..errors import ArgumentError, message
 from ..notation import expression, text_style
-from .block import Block, Part, block, joins
-from .language import Sheet, escaped, indexed, plain
+from .block import Block, Part, block, joins, output_name
+from .language import Markup, Sheet, escaped, indexed, plain
 from .place import Places, place
 from .route import Board, Net, Point
 
@@ -18,6 +18,7 @@ LAYER, SIGN, OVAL, JOIN = (2, 1), (1, 1), (2, 1), (1, 1)  # half sizes, in lines
 UNIT = 12.0  # points between the lines of a box
 TRACK, EMPTY = 12.0, 5.0  # points from a line that holds a wire, or none, to the next
 RIM = 9.0  # points between the lines at the rim
+APART = 8  # lines between two inputs
 END = 26.0  # size of the circle of an input or output
 
 
@@ -36,6 +37,24 @@ def half(p: Part) -> tuple[int, int]:
     return {"layer": LAYER, "join": JOIN}.get(p.kind, (0, 0))
 
 
+def end(name: str) -> float:
+    """The width of the circle of an input or output."""
+    return END if len(name) < 3 else min(16.0 + 6.0 * len(name), 46.0)
+
+
+def end_label(name: str, index: str) -> str:
+    return (
+        indexed(name, index)
+        if len(name) < 3
+        else Markup(f'<font point-size="10">{indexed(plain(name, 7), index)}</font>')
+    )
+
+
+def _lines(name: str) -> int:
+    """Lines of the grid that a name beside a part takes."""
+    return 1 + min(len(name), 10) // 2
+
+
 class Memory:
     """The block of one cell, placed and routed on a grid; `draw` puts it on a sheet, as often as wanted."""
 
@@ -44,28 +63,35 @@ class Memory:
         self.block: Block = block(cell.graph)
         self.places: Places = place(self.block)
         self.joins = joins(self.block)
-        self._on_grid()
-        self._route()
+        for room in range(4):  # more lines between the boxes, until every wire finds its way
+            self._on_grid(room)
+            self._route()
+            if not self.stray:
+                break
         self._measure()
 
     # ------------------------------------------------------------------------------------------------------- the grid
-    def _on_grid(self) -> None:
+    def _on_grid(self, room: int) -> None:
         b, places = self.block, self.places
+        wide, high = WIDE + 3 * room, HIGH + 3 * room
         loose = [k for k in range(len(b.states)) if k not in b.carried]
-        top, rows = 5 if b.carried else 9, places.rows  # without a carried state on top, room for wires above the layers
-        first = 6 + WIDE * max(1, len(self.joins))  # the column of the first layer
-        floor = top + (rows - 1) * HIGH
+        top, rows = (
+            (5 if b.carried else 9) + 3 * room,
+            places.rows,
+        )  # without a carried state on top, room for wires above the layers
+        first = 6 + wide * max(1, len(self.joins)) + APART * (len(b.inputs) - 1)  # the column of the first layer
+        floor = top + (rows - 1) * high
         self.at: dict[int, Point] = {}
         for p in b.parts:
-            self.at[id(p)] = (first + places.column[id(p)] * WIDE, top + (rows - 1 - places.row[id(p)]) * HIGH)
-        bus = floor + HIGH
+            self.at[id(p)] = (first + places.column[id(p)] * wide, top + (rows - 1 - places.row[id(p)]) * high)
+        bus = floor + high
         for k, join in enumerate(self.joins):
-            self.at[id(join)] = (first - WIDE * (len(self.joins) - k), bus + 3 * k)
+            self.at[id(join)] = (first - wide * (len(self.joins) - k), bus + 3 * k)
         self.levels = {}
         for k in range(len(b.states)):
-            self.levels[k] = top + (rows - 1 - places.rails[k]) * HIGH if k in b.carried else bus + 3 * loose.index(k)
+            self.levels[k] = top + (rows - 1 - places.rails[k]) * high if k in b.carried else bus + 3 * loose.index(k)
         self.height = bus + 3 * max(len(loose), len(self.joins), 1) + 4
-        self.exit_x = first + places.columns * WIDE
+        self.exit_x = first + places.columns * wide
         self.right = self.exit_x + 5
         for k, p in enumerate(b.states):
             self.at[id(p)] = (0, self.levels[k])
@@ -73,8 +99,9 @@ class Memory:
         for p in b.inputs:  # from below, under the join or the layer that reads it first
             readers = [r for r in [*self.joins, *b.parts] if p in r.sources]
             x = self.at[id(readers[0])][0] if readers else first
-            while any(abs(x - t) < 5 for t in taken):
-                x += 5
+            side = -APART if x < first else APART
+            while any(abs(x - t) < APART for t in taken):
+                x += side
             taken.append(x)
             self.at[id(p)] = (x, self.height - 1)
 
@@ -86,10 +113,18 @@ class Memory:
             (x, y), (dx, dy) = self.at[id(p)], half(p)
             self.board.block(x, y, dx, dy)
             if p.name and p.kind != "join":  # room for its name, at the upper right
-                self.board.blocked.update({(x + 1, y - dy - 1), (x + 2, y - dy - 1)} if p.kind == "layer" else {(x + dx + 1, y - dy)})
-        doors = {point for p in [*b.inputs, *b.states] for point in self._door(p)} | {(self.exit_x, y) for y in range(4)}
+                start, level = (x + 1, y - dy - 1) if p.kind == "layer" else (x + dx + 1, y - dy)
+                self.board.blocked.update((start + k, level) for k in range(_lines(p.name)))
+        doors = {point for p in [*b.inputs, *b.states] for point in self._door(p)} | {
+            (self.exit_x, y) for y in range(4)
+        }
         doors |= {(x, y) for y in self.levels.values() for x in range(self.right - 4, self.right + 1)}
-        rim = {(x, y) for x in range(self.right + 1) for y in range(self.height) if x < 4 or x > self.right - 4 or y < 4 or y > self.height - 4}
+        rim = {
+            (x, y)
+            for x in range(self.right + 1)
+            for y in range(self.height)
+            if x < 4 or x > self.right - 4 or y < 4 or y > self.height - 4
+        }
         self.board.blocked |= rim - doors
         self.wires: list[Wire] = []
         self.stray: list[Wire] = []  # wires that found no way and are drawn straight
@@ -97,7 +132,9 @@ class Memory:
         jobs: list[tuple[float, int, Part, Any]] = []
         for p in [*self.joins, *b.parts]:
             jobs += [(self._price(s, p), len(jobs) + k, s, p) for k, s in enumerate(p.sources)]
-        jobs += [(1.0 if k in b.carried else 1e4, len(jobs) + k, new, ("state", k)) for k, new in enumerate(b.new_states)]
+        jobs += [
+            (1.0 if k in b.carried else 1e4, len(jobs) + k, new, ("state", k)) for k, new in enumerate(b.new_states)
+        ]
         jobs.append((2e4, len(jobs), b.output, ("output", 0)))
         for _, _, source, target in sorted(jobs, key=lambda j: j[:2]):
             net = nets.setdefault(id(source), Net(source.serial if source.node is not None else id(source)))
@@ -141,7 +178,9 @@ class Memory:
         """Where a wire may reach a part, in which direction, and at what price."""
         if isinstance(target, tuple):
             kind, k = target
-            return {(self.right, self.levels[k]): ((1, 0), 0.0)} if kind == "state" else {(self.exit_x, 0): ((0, -1), 0.0)}
+            return (
+                {(self.right, self.levels[k]): ((1, 0), 0.0)} if kind == "state" else {(self.exit_x, 0): ((0, -1), 0.0)}
+            )
         (x, y), (dx, dy) = self.at[id(target)], half(target)
         up, down, right, left = (0, -1), (0, 1), (1, 0), (-1, 0)
         ends: dict[Point, tuple[Point, float]] = {(x, y + dy): (up, 0.0), (x - dx, y): (right, 2.5)}
@@ -151,6 +190,8 @@ class Memory:
             ends |= {(x, y - dy): (down, 0.0)}
             if target.kind == "pointwise":
                 ends |= {(x + dx, y): (left, 5.0)}
+            if (dx, dy) == OVAL:
+                ends |= {(x + k, y + side * dy): (up if side > 0 else down, 3.0) for k in (-1, 1) for side in (-1, 1)}
         return {p: e for p, e in ends.items() if p not in self.board.turning}
 
     def _middle(self, target: Any) -> Point:
@@ -168,7 +209,8 @@ class Memory:
                     upright.add(a[0])
                 if a[1] == b[1]:
                     flat.add(a[1])
-        boxes_x, boxes_y = set(), set()
+        boxes_x: set[int] = set()
+        boxes_y: set[int] = set()
         for p in [*self.block.parts, *self.joins]:
             (x, y), (dx, dy) = self.at[id(p)], half(p)
             boxes_x.update(range(x - dx, x + dx))
@@ -176,12 +218,18 @@ class Memory:
             if p.name and p.kind == "layer":
                 boxes_y.add(y - dy - 1)
             if p.name and p.kind == "pointwise":
-                boxes_x.add(x + dx)
+                boxes_x.update(range(x + dx, x + dx + _lines(p.name)))
         self.xs, self.ys = [0.0], [0.0]
-        for places, size, boxes, busy in ((self.xs, self.right, boxes_x, upright), (self.ys, self.height - 1, boxes_y, flat)):
+        for places, size, boxes, busy in (
+            (self.xs, self.right, boxes_x, upright),
+            (self.ys, self.height - 1, boxes_y, flat),
+        ):
             for k in range(size):
                 rim = k < 3 or k >= size - 3
-                places.append(places[-1] + (UNIT if k in boxes else RIM if rim else TRACK if k in busy or k + 1 in busy else EMPTY))
+                places.append(
+                    places[-1]
+                    + (UNIT if k in boxes else RIM if rim else TRACK if k in busy or k + 1 in busy else EMPTY)
+                )
 
     def spot(self, point: Point) -> tuple[float, float]:
         return self.xs[point[0]], self.ys[point[1]]
@@ -191,8 +239,9 @@ class Memory:
         return self.xs[-1], self.ys[-1]
 
     # ------------------------------------------------------------------------------------------------------- drawing
-    def draw(self, sheet: Sheet, left: float = 0.0, top: float = 0.0, *, before: str = "t−1", now: str = "t", key: str = "",
-             light: Light | None = None, arriving: bool = True, leaving: bool = True) -> None:  # fmt: skip
+    def draw(self, sheet: Sheet, left: float = 0.0, top: float = 0.0, *, before: str = "t−1", now: str = "t",
+             key: str = "", light: Light | None = None,
+             arriving: bool = True, leaving: bool = True) -> None:  # fmt: skip
         """Put the block on a sheet, its upper left corner at (left, top).
 
         before, now : the index of old and new values. key : a prefix that makes its names in the DOT text unique.
@@ -207,28 +256,66 @@ class Memory:
 
         (x0, y0), (x1, y1) = shown((3, 2)), shown((self.right - 3, self.height - 3))
         sheet.shape("frame", f"{key}step", (x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0, tip=str(self.cell.name))
-        self.keys: dict[Any, str] = {id(p): f"{key}{self._key(p)}" for p in [*b.inputs, *b.states, *self.joins, *b.parts]}
+        self.keys: dict[Any, str] = {
+            id(p): f"{key}{self._key(p)}" for p in [*b.inputs, *b.states, *self.joins, *b.parts]
+        }
         for p in b.states:
             x, y = shown(self.at[id(p)])
             if arriving:
-                sheet.text(self.keys[id(p)], x - 16, y, indexed(p.name, before), size=15, kind="state", faded=light.fades(p))
+                sheet.text(
+                    self.keys[id(p)],
+                    x - 12 - 4 * min(len(p.name), 8),
+                    y,
+                    indexed(plain(p.name, 8), before),
+                    size=15,
+                    kind="state",
+                    faded=light.fades(p),
+                )
         for p in b.inputs:
             x, y = shown(self.at[id(p)])
-            sheet.shape("input", self.keys[id(p)], x, y + END / 2, END, END, indexed(p.name, now), size=13, faded=light.fades(p))
+            sheet.shape(
+                "input",
+                self.keys[id(p)],
+                x,
+                y + END / 2,
+                end(p.name),
+                END,
+                end_label(p.name, now),
+                size=13,
+                faded=light.fades(p),
+            )
         for p in self.joins:
             x, y = shown(self.at[id(p)])
             sheet.shape("faint", self.keys[id(p)], x, y, 2, 2, tip=f"[{p.name}]")
         for p in b.parts:
             self._part(sheet, p, shown, now, light)
         x, y = shown((self.exit_x, 0))
-        name = b.output.name or "y"
+        name = output_name(self.cell.graph)
         self.keys["output", 0] = f"{key}output {name}"
-        sheet.shape("output", self.keys["output", 0], x, y - END / 2, END, END, indexed(name, now), size=13, faded=light.fades(b.output, True))
+        sheet.shape(
+            "output",
+            self.keys["output", 0],
+            x,
+            y - END / 2,
+            end(name),
+            END,
+            end_label(name, now),
+            size=13,
+            faded=light.fades(b.output, True),
+        )
         for k, p in enumerate(b.new_states):
             x, y = shown((self.right, self.levels[k]))
             self.keys["state", k] = f"{key}new {b.states[k].name}"
             if leaving:
-                sheet.text(self.keys["state", k], x + 14, y, indexed(b.states[k].name, now), size=15, kind="state", faded=light.fades(p, True))
+                sheet.text(
+                    self.keys["state", k],
+                    x + 10 + 4 * min(len(b.states[k].name), 8),
+                    y,
+                    indexed(plain(b.states[k].name, 8), now),
+                    size=15,
+                    kind="state",
+                    faded=light.fades(p, True),
+                )
             else:
                 sheet.shape("faint", self.keys["state", k], x, y, 1, 1)
         for w in [*self.wires, *self.stray]:
@@ -239,7 +326,14 @@ class Memory:
                 points += [shown((x_, y_)), shown((x_ + dx, y_))]
             lit = light.on(w)
             head = self.keys[id(w.target)] if isinstance(w.target, Part) else self.keys[w.target]
-            sheet.wire(self.keys[id(w.source)], head, points, arrow=not merging and (leaving or not isinstance(w.target, tuple) or w.target[0] != "state"), faded=light.given and not lit, lit=light.given and lit)
+            sheet.wire(
+                self.keys[id(w.source)],
+                head,
+                points,
+                arrow=not merging and (leaving or not isinstance(w.target, tuple) or w.target[0] != "state"),
+                faded=light.given and not lit,
+                lit=light.given and lit,
+            )
 
     def quantities(self) -> list[tuple[str, Any]]:
         """(name, value) of what has a name, in the order of computation."""
@@ -257,12 +351,31 @@ class Memory:
         (x0, y0), (x1, y1) = shown((x - dx, y - dy)), shown((x + dx, y + dy))
         mx, my = shown((x, y))
         size = 16 if len(p.label) < 2 else 13 if len(p.label) < 6 else 11 if len(p.label) < 8 else 8
-        label = plain(p.label, 12) if not p.note else f'<{escaped(p.label)} <font point-size="8">{escaped(p.note)}</font>>'
+        label = (
+            plain(p.label, 12)
+            if not p.note
+            else Markup(f'{escaped(p.label)} <font point-size="8">{escaped(p.note)}</font>')
+        )
         key, faded = self.keys[id(p)], light.fades(p)
-        sheet.shape(p.kind, key, mx, my, x1 - x0, y1 - y0, label, size=size - 1 if p.note else size, tip=self._tip(p), faded=faded, lit=light.given and id(p) in light.parts)
+        sheet.shape(
+            p.kind,
+            key,
+            mx,
+            my,
+            x1 - x0,
+            y1 - y0,
+            label,
+            size=size - 1 if p.note else size,
+            tip=self._tip(p),
+            faded=faded,
+            lit=light.given and id(p) in light.parts,
+        )
         if p.name:
             tx, ty = (mx + 10, y0 - 8) if p.kind == "layer" else (x1 + 7, y0 - 1)
-            sheet.text(f"{key} name", tx, ty, indexed(plain(p.name, 12), now), size=12, faded=faded)
+            name, small = plain(p.name, 10), 12 if len(p.name) < 4 else 10
+            sheet.text(
+                f"{key} name", tx + 0.25 * small * (len(name) - 1), ty, indexed(name, now), size=small, faded=faded
+            )
 
     def _tip(self, p: Part) -> str:
         return f"{p.name} = {expression(p.node, text_style(), lambda n: None, top=True)[0]}" if p.name else p.label
@@ -289,7 +402,7 @@ class Light:
                 p = stack.pop()
                 self.parts.add(id(p))
                 for s in p.sources:
-                    if s.kind == "join" or s.kind == "pointwise" and not s.name:
+                    if s.kind == "join" or (s.kind == "pointwise" and not s.name):
                         stack.append(s)
                     else:
                         self.edge.add(id(s))
@@ -298,15 +411,22 @@ class Light:
 
     def _find(self, memory: Memory, name: str) -> Part:
         graph, b = memory.cell.graph, memory.block
-        known = [str(n) for n, v in graph.names.items() if v.op is not None]
-        states = {str(old.name): new for old, new in zip(graph.states, graph.new_states, strict=True) if new.op is not None}
-        known += [n for n in states if n not in known]
-        node = states.get(name, graph.names.get(name))
-        part = None if node is None else next((p for p in b.parts if p.serial == node.serial or node.serial in p.covers), None)
-        if name not in known or part is None:
-            raise ArgumentError(message("draw", f"{memory.cell.name} has no quantity {plain(name, 60)!r} to highlight", remedy=f"it has: {', '.join(known)}"))
-        self.nodes.append((name, node))
-        return part
+        values = {
+            **graph.names,
+            **{str(old.name): new for old, new in zip(graph.states, graph.new_states, strict=True)},
+        }
+        inside = {s: p for p in b.parts for s in (*p.covers, p.serial)}
+        known = sorted((n for n, v in values.items() if v.serial in inside), key=lambda n: values[n].serial)
+        if name not in known:
+            raise ArgumentError(
+                message(
+                    "draw",
+                    f"{memory.cell.name} has no quantity {plain(name, 60)!r} to highlight",
+                    remedy=f"it has: {', '.join(known)}",
+                )
+            )
+        self.nodes.append((name, values[name]))
+        return inside[values[name].serial]
 
     def fades(self, p: Part, end: bool = False) -> bool:
         """Whether a part is faded; `end`: whether the name of its value outside the block is."""
@@ -315,4 +435,6 @@ class Light:
         return id(p) not in self.targets if end else id(p) not in self.parts and id(p) not in self.edge
 
     def on(self, wire: Wire) -> bool:
-        return not self.given or (id(wire.target) in self.parts if isinstance(wire.target, Part) else id(wire.source) in self.targets)
+        return not self.given or (
+            id(wire.target) in self.parts if isinstance(wire.target, Part) else id(wire.source) in self.targets
+        )

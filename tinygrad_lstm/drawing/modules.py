@@ -66,13 +66,21 @@ def modules(module: Any, theme: str = "light", depth: int | None = None) -> tupl
         opened = bool(t.children) and (depth is None or level < depth)
         width = WIDE - 2 * INDENT * level
         middle = left + width / 2
-        sheet.shape("frame" if opened or not level else "layer" if t.own() else "value", key[id(t)], middle, (top + bottom) / 2, width, bottom - top, tip=t.kind)
+        sheet.shape(
+            "frame" if opened or not level else "layer" if t.own() else "value",
+            key[id(t)],
+            middle,
+            (top + bottom) / 2,
+            width,
+            bottom - top,
+            tip=t.kind,
+        )
         name = f"<b>{escaped(plain(t.name, 40))}</b>  {escaped(t.kind)}" if t.name else f"<b>{escaped(t.kind)}</b>"
-        sheet.line(f"{key[id(t)]} name", left + 12, top + 16, f"<{name}>", size=13)
+        sheet.line(f"{key[id(t)]} name", left + 12, top + 16, name, size=13)
         count = f"{t.count():,} parameters" if t.count() else "nothing to learn"
         sheet.text(f"{key[id(t)]} count", left + width - 12 - 0.26 * 11 * len(count), top + 16, count, size=11)
         for k, line in enumerate(_facts(t, opened)):
-            sheet.line(f"{key[id(t)]} fact {k}", left + 12, top + 36 + 15 * k, f"<{escaped(line)}>", size=10)
+            sheet.line(f"{key[id(t)]} fact {k}", left + 12, top + 36 + 15 * k, escaped(line), size=10)
     for a, b in _follows(tree, depth, 0):
         if id(a) in key and id(b) in key:
             (_, left, _, bottom, level), (_, _, top, _, _) = (next(o for o in order if o[0] is t) for t in (a, b))

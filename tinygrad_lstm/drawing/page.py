@@ -13,7 +13,8 @@ _PAGE = Template("""<!doctype html>
 <style>
   :root { color-scheme: light dark; font: 15px/1.4 Helvetica, Arial, sans-serif; }
   body { margin: 0; height: 100vh; display: flex; flex-direction: column; }
-  header { padding: .6rem 1rem; border-bottom: 1px solid #8884; display: flex; gap: 1rem; align-items: baseline; flex-wrap: wrap; }
+  header { padding: .6rem 1rem; border-bottom: 1px solid #8884;
+    display: flex; gap: 1rem; align-items: baseline; flex-wrap: wrap; }
   h1 { font-size: 1rem; margin: 0; }
   header p { margin: 0; flex: 1; opacity: .75; }
   main { flex: 1; overflow: hidden; cursor: grab; outline-offset: -3px; touch-action: none; }
@@ -21,7 +22,9 @@ _PAGE = Template("""<!doctype html>
   main svg { width: 100%; height: 100%; }
 </style>
 <header><h1>$title</h1><p>$description</p>
-<span><button id="out" aria-label="zoom out">−</button> <button id="all" aria-label="show all">show all</button> <button id="in" aria-label="zoom in">+</button></span>
+<span><button id="out" aria-label="zoom out">−</button>
+<button id="all" aria-label="show all">show all</button>
+<button id="in" aria-label="zoom in">+</button></span>
 </header>
 <main tabindex="0" aria-label="picture: arrow keys move, + and - zoom, 0 shows all">$svg</main>
 <script>
@@ -52,7 +55,8 @@ _PAGE = Template("""<!doctype html>
   });
   main.addEventListener("pointerup", () => last = null);
   main.addEventListener("keydown", e => {
-    const act = { ArrowLeft: () => move(-.1, 0), ArrowRight: () => move(.1, 0), ArrowUp: () => move(0, -.1), ArrowDown: () => move(0, .1),
+    const act = { ArrowLeft: () => move(-.1, 0), ArrowRight: () => move(.1, 0),
+      ArrowUp: () => move(0, -.1), ArrowDown: () => move(0, .1),
       "+": () => zoom(.8), "=": () => zoom(.8), "-": () => zoom(1.25), "0": all }[e.key];
     if (act) { e.preventDefault(); act(); }
   });

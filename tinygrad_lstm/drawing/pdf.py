@@ -11,7 +11,13 @@ import zlib
 from typing import Any
 
 _FONTS = {"F": "Helvetica", "I": "Helvetica-Oblique", "B": "Helvetica-Bold"}
-_GREEK = dict(zip("αβχδεφγηιϕκλμνοπθρστυωξψζ√∞≤≥≠×÷−·∂∑∏∈∞", b"abcdefghijklmnopqrstuwxyz\xd6\xa5\xa3\xb3\xb9\xb4\xb8\x2d\xd7\xb6\xe5\xd5\xce\xa5", strict=True))
+_GREEK = dict(
+    zip(
+        "αβχδεφγηιϕκλμνοπθρστυωξψζ√∞≤≥≠∂∑∏∈",
+        b"abcdefghijklmnopqrstuwxyz\xd6\xa5\xa3\xb3\xb9\xb6\xe5\xd5\xce",
+        strict=True,
+    )
+)
 
 
 def _number(value: float) -> str:
@@ -30,13 +36,10 @@ def _runs(text: str) -> list[tuple[str, bytes]]:
     """Text as runs of (font, bytes): the page's font, Symbol, or the reader's Chinese font."""
     runs: list[tuple[str, bytes]] = []
     for c in text.replace("−", "–"):
-        if c in _GREEK:
-            font, data = "S", bytes([_GREEK[c]])
-        else:
-            try:
-                font, data = "", c.encode("cp1252")
-            except UnicodeEncodeError:
-                font, data = "C", c.encode("utf-16-be", errors="replace")
+        try:
+            font, data = "", c.encode("cp1252")
+        except UnicodeEncodeError:
+            font, data = ("S", bytes([_GREEK[c]])) if c in _GREEK else ("C", c.encode("utf-16-be", errors="replace"))
         if runs and runs[-1][0] == font:
             runs[-1] = (font, runs[-1][1] + data)
         else:
@@ -50,8 +53,14 @@ class _Pen:
     def __init__(self) -> None:
         self.out: list[str] = []
         self.stroke, self.fill = ("0 0 0", True), ("0 0 0", True)
-        self.size, self.face = 14.0, "F"
+        self.size = 14.0
         self.style = 0
+
+    def begin(self) -> None:
+        """Each list of strokes starts afresh."""
+        self.stroke = self.fill = ("0 0 0", True)
+        self.style = 0
+        self.out.append("1 w [] 0 d")
 
     def paint(self, closed: bool, filled: bool) -> None:
         fill, stroke = filled and self.fill[1], self.stroke[1]
@@ -68,7 +77,7 @@ class _Pen:
         elif op == "C":
             self.fill = _colour(step["color"])
         elif op == "F":
-            self.size, self.face = float(step["size"]), self.face
+            self.size = float(step["size"])
         elif op == "t":
             self.style = int(step["fontchar"])
         elif op == "S" and step["style"].startswith("setlinewidth("):
@@ -76,7 +85,8 @@ class _Pen:
         elif op == "S" and step["style"] in ("dashed", "dotted", "solid"):
             self.out.append({"dashed": "[4 3] 0 d", "dotted": "[1 3] 0 d", "solid": "[] 0 d"}[step["style"]])
         elif op in "eE":
-            self.ellipse(*map(float, step["rect"]), filled=op == "E")
+            x, y, w, h = map(float, step["rect"])
+            self.ellipse(x, y, w, h, op == "E")
         elif op in "pPL":
             points = [f"{_number(x)} {_number(y)}" for x, y, *_ in step["points"]]
             self.colours()
@@ -94,7 +104,21 @@ class _Pen:
     def ellipse(self, x: float, y: float, w: float, h: float, filled: bool) -> None:
         k = 0.5522847498
         self.colours()
-        quarter = [(1, 0), (1, k), (k, 1), (0, 1), (-k, 1), (-1, k), (-1, 0), (-1, -k), (-k, -1), (0, -1), (k, -1), (1, -k), (1, 0)]
+        quarter = [
+            (1, 0),
+            (1, k),
+            (k, 1),
+            (0, 1),
+            (-k, 1),
+            (-1, k),
+            (-1, 0),
+            (-1, -k),
+            (-k, -1),
+            (0, -1),
+            (k, -1),
+            (1, -k),
+            (1, 0),
+        ]
         p = [f"{_number(x + a * w)} {_number(y + b * h)}" for a, b in quarter]
         self.out.append(f"{p[0]} m " + " ".join(" ".join(p[i : i + 3]) + " c" for i in (1, 4, 7, 10)))
         self.paint(True, filled)
@@ -117,6 +141,7 @@ def pdf(graph: dict[str, Any], title: str) -> bytes:
     parts = [graph, *graph.get("objects", []), *graph.get("edges", [])]
     for part in parts:
         for key in ("_draw_", "_tdraw_", "_hdraw_", "_ldraw_", "_tldraw_", "_hldraw_"):
+            pen.begin()
             for step in part.get(key, []):
                 pen.operate(step)
     left, low, right, high = (float(v) for v in graph["bb"].split(","))
@@ -126,17 +151,24 @@ def pdf(graph: dict[str, Any], title: str) -> bytes:
     sheet = " ".join(_number(v) for v in (box[0], box[1], box[2] - box[0], box[3] - box[1]))
     content = (f"{back} rg {sheet} re f\n" if seen else "") + "\n".join(pen.out)
     stream = zlib.compress(content.encode("ascii"), 9)
-    fonts = "".join(f"/{k} << /Type /Font /Subtype /Type1 /BaseFont /{v} /Encoding /WinAnsiEncoding >> " for k, v in _FONTS.items())
-    fonts += "/S << /Type /Font /Subtype /Type1 /BaseFont /Symbol >> /C << /Type /Font /Subtype /Type0 /BaseFont /STSong-Light /Encoding /UniGB-UTF16-H /DescendantFonts [6 0 R] >>"
+    fonts = "".join(
+        f"/{k} << /Type /Font /Subtype /Type1 /BaseFont /{v} /Encoding /WinAnsiEncoding >> " for k, v in _FONTS.items()
+    )
+    fonts += "/S << /Type /Font /Subtype /Type1 /BaseFont /Symbol >> /C << /Type /Font /Subtype /Type0 "
+    fonts += "/BaseFont /STSong-Light /Encoding /UniGB-UTF16-H /DescendantFonts [6 0 R] >>"
+    corners = " ".join(map(_number, box))
     name = "feff" + title.encode("utf-16-be", errors="replace").hex()
     objects = [
         b"<< /Type /Catalog /Pages 2 0 R >>",
         b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
-        f"<< /Type /Page /Parent 2 0 R /MediaBox [{' '.join(map(_number, box))}] /Contents 4 0 R /Resources << /Font << {fonts} >> >> >>".encode(),
+        f"<< /Type /Page /Parent 2 0 R /MediaBox [{corners}] /Contents 4 0 R "
+        f"/Resources << /Font << {fonts} >> >> >>".encode(),
         b"<< /Length %d /Filter /FlateDecode >>\nstream\n" % len(stream) + stream + b"\nendstream",
         f"<< /Title <{name}> /Producer (tinygrad_lstm) >>".encode(),
-        b"<< /Type /Font /Subtype /CIDFontType0 /BaseFont /STSong-Light /CIDSystemInfo << /Registry (Adobe) /Ordering (GB1) /Supplement 4 >> /DW 1000 /FontDescriptor 7 0 R >>",
-        b"<< /Type /FontDescriptor /FontName /STSong-Light /Flags 6 /FontBBox [-25 -254 1000 880] /ItalicAngle 0 /Ascent 880 /Descent -120 /CapHeight 880 /StemV 93 >>",
+        b"<< /Type /Font /Subtype /CIDFontType0 /BaseFont /STSong-Light "
+        b"/CIDSystemInfo << /Registry (Adobe) /Ordering (GB1) /Supplement 4 >> /DW 1000 /FontDescriptor 7 0 R >>",
+        b"<< /Type /FontDescriptor /FontName /STSong-Light /Flags 6 "
+        b"/FontBBox [-25 -254 1000 880] /ItalicAngle 0 /Ascent 880 /Descent -120 /CapHeight 880 /StemV 93 >>",
     ]
     out = bytearray(b"%PDF-1.4\n%\xe2\xe3\xcf\xd3\n")
     places = []

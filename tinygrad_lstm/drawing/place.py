@@ -80,7 +80,11 @@ def place(block: Block) -> Places:
             state, i = rail_of[id(p)]
             behind = column[id(block.carried[state][i - 1])] if i else None
             below = next((s for s in standing if above.get(id(s)) is p), None)
-            if below is not None and order.rank(column[id(below)]) > order.rank(behind) and order.rank(column[id(below)]) >= order.rank(since):
+            if (
+                below is not None
+                and order.rank(column[id(below)]) > order.rank(behind)
+                and order.rank(column[id(below)]) >= order.rank(since)
+            ):
                 column[id(p)] = column[id(below)]
             else:
                 column[id(p)] = order.after(order.latest([behind, since]))
@@ -90,8 +94,14 @@ def place(block: Block) -> Places:
             continue
         else:
             below = next((s for s in standing if above.get(id(s)) is p), None)
-            level = 1 + max((height[id(s)] for s in standing if below is not None and column[id(s)] is column[id(below)]), default=0)
-            if below is not None and order.rank(column[id(below)]) >= order.rank(since) and (column[id(below)], level) not in used:
+            level = 1 + max(
+                (height[id(s)] for s in standing if below is not None and column[id(s)] is column[id(below)]), default=0
+            )
+            if (
+                below is not None
+                and order.rank(column[id(below)]) >= order.rank(since)
+                and (column[id(below)], level) not in used
+            ):
                 column[id(p)], height[id(p)] = column[id(below)], level
             else:
                 column[id(p)], height[id(p)] = order.after(since), 1

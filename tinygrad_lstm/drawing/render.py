@@ -17,7 +17,7 @@ import shutil
 import subprocess
 import sysconfig
 import tempfile
-from functools import cached_property, lru_cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -29,17 +29,27 @@ SUFFIXES = (".svg", ".png", ".pdf", ".dot", ".html")
 FAMILY = "Helvetica, Arial, 'Liberation Sans', 'Noto Sans', 'Noto Sans CJK SC', sans-serif"
 
 
-@lru_cache(maxsize=None)
+@cache
 def embedded() -> str | None:
     """The program that came with the library: beside this Python, or on PATH."""
     beside = shutil.which("graphviz-pure", path=sysconfig.get_path("scripts"))
-    return beside or shutil.which("graphviz-pure", path=sysconfig.get_path("scripts", f"{os.name}_user")) or shutil.which("graphviz-pure")
+    return (
+        beside
+        or shutil.which("graphviz-pure", path=sysconfig.get_path("scripts", f"{os.name}_user"))
+        or shutil.which("graphviz-pure")
+    )
 
 
 def engine() -> str:
     program = embedded() or shutil.which("dot")
     if program is None:
-        raise FileError(message("draw", "no program that lays out graphs is installed", remedy="pip install graphviz-pure, or install Graphviz"))
+        raise FileError(
+            message(
+                "draw",
+                "no program that lays out graphs is installed",
+                remedy="pip install graphviz-pure, or install Graphviz",
+            )
+        )
     return program
 
 
@@ -48,7 +58,11 @@ def run(dot: str, form: str, program: str | None = None, *options: str) -> bytes
     program = program or engine()
     done = subprocess.run([program, f"-T{form}", *options], input=dot.encode(), capture_output=True, check=False)
     if done.returncode or not done.stdout:
-        raise FileError(message("draw", f"{Path(program).name} could not draw: {done.stderr.decode(errors='replace').strip()[:500]}"))
+        raise FileError(
+            message(
+                "draw", f"{Path(program).name} could not draw: {done.stderr.decode(errors='replace').strip()[:500]}"
+            )
+        )
     return done.stdout
 
 
@@ -70,7 +84,7 @@ def simple(text: str) -> bool:
 
 
 class Drawing:
-    """A picture: `.dot`, `.svg`, `.png()`, `.pdf()`, `.html`, and `save(path)` by the path's suffix. Shows itself in notebooks.
+    """A picture: `.dot`, `.svg`, `.html`, `.png()`, `.pdf()`; `save(path)` by the path's suffix. It shows in notebooks.
 
     Attributes
     ----------
@@ -90,17 +104,23 @@ class Drawing:
     def svg(self) -> str:
         return svg(self.dot)
 
+    @cached_property
+    def _placed(self) -> str:
+        """The DOT text with the place of everything in it, so that another program draws the same."""
+        return self.dot if "layout=nop2" in self.dot.split("\n", 2)[1] else run(self.dot, "dot").decode()
+
     def png(self, dpi: float = 192) -> bytes:
         """The picture as PNG, `dpi` dots an inch (72 points)."""
         if not dpi > 0:
             raise ArgumentError(message("png", "dpi is a positive number", {"dpi": dpi}))
-        other = None if simple(self.dot) else shutil.which("dot")
-        return run(self.dot, "png", other, f"-Gdpi={dpi:g}")
+        if not simple(self.dot) and shutil.which("dot"):
+            return run(self._placed, "png", shutil.which("dot"), "-Knop2", f"-Gdpi={dpi:g}")
+        return run(self.dot, "png", None, f"-Gdpi={dpi:g}")
 
     def pdf(self) -> bytes:
         """The picture as a PDF of one page, of vectors."""
         if not simple(self.dot) and shutil.which("dot"):
-            return run(self.dot, "pdf", shutil.which("dot"))
+            return run(self._placed, "pdf", shutil.which("dot"), "-Knop2")
         return pdf(json.loads(run(self.dot, "json")), self.title)
 
     @property
@@ -118,9 +138,17 @@ class Drawing:
         target = Path(path)
         form = target.suffix.lower()
         if form not in SUFFIXES:
-            raise ArgumentError(message("save", f"{str(path)!r} does not end in a known suffix", remedy=f"end it in one of {' '.join(SUFFIXES)}"))
+            raise ArgumentError(
+                message(
+                    "save",
+                    f"{str(path)!r} does not end in a known suffix",
+                    remedy=f"end it in one of {' '.join(SUFFIXES)}",
+                )
+            )
         if not target.parent.is_dir():
-            raise FileError(message("save", f"the folder {str(target.parent)!r} does not exist", remedy="make it first"))
+            raise FileError(
+                message("save", f"the folder {str(target.parent)!r} does not exist", remedy="make it first")
+            )
         if form in (".png", ".pdf"):
             data = getattr(self, form[1:])(**options)
         elif options:

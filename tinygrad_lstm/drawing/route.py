@@ -6,6 +6,7 @@ wires at right angles and never lies on one. Lee 1961, with A* (Hart, Nilsson & 
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
@@ -45,9 +46,14 @@ class Board:
 
     def free(self, point: Point, net: Net) -> bool:
         """Whether a wire may turn, branch or end here."""
-        return all(self.lying.get((point, h), net.key) is net.key for h in (True, False)) and self.turning.get(point, net.key) is net.key
+        return (
+            all(self.lying.get((point, h), net.key) is net.key for h in (True, False))
+            and self.turning.get(point, net.key) is net.key
+        )
 
-    def connect(self, net: Net, goals: dict[Point, tuple[Point, float]], starts: dict[Point, int | None]) -> list[Point] | None:
+    def connect(
+        self, net: Net, goals: dict[Point, tuple[Point, float]], starts: dict[Point, int | None]
+    ) -> list[Point] | None:
         """The cheapest way to one of `goals`: end point -> (the direction in which to arrive, a price of its own).
 
         starts : where the net may begin -> the direction in which it must leave; used while nothing of it is drawn.
@@ -55,7 +61,7 @@ class Board:
         heap: list[tuple[float, int, float, Point, int]] = []
         best: dict[tuple[Point, int], float] = {}
         back: dict[tuple[Point, int], tuple[Point, int] | None] = {}
-        middle = [g for g in goals]
+        middle = list(goals)
         left, right = min(g[0] for g in middle), max(g[0] for g in middle)
         low, high = min(g[1] for g in middle), max(g[1] for g in middle)
         count = 0
@@ -75,7 +81,11 @@ class Board:
             for p, q in net.before.items():
                 if p in self.blocked or not self.free(p, net):
                     continue
-                came = STEPS.index(((p[0] > q[0]) - (p[0] < q[0]), (p[1] > q[1]) - (p[1] < q[1]))) if q is not None else None
+                came = (
+                    STEPS.index(((p[0] > q[0]) - (p[0] < q[0]), (p[1] > q[1]) - (p[1] < q[1])))
+                    if q is not None
+                    else None
+                )
                 for d in range(4):
                     if came is None or d != (came + 2) % 4:
                         offer(p, d, 0.0 if d == came else TURN * 0.5, None)
@@ -117,7 +127,9 @@ class Board:
                     offer(q, turn, cost + TURN, (p, d))
         return None
 
-    def _draw(self, net: Net, end: tuple[Point, int], back: dict[tuple[Point, int], tuple[Point, int] | None]) -> list[Point]:
+    def _draw(
+        self, net: Net, end: tuple[Point, int], back: dict[tuple[Point, int], tuple[Point, int] | None]
+    ) -> list[Point]:
         states = [end]
         while (origin := back[states[-1]]) is not None:
             states.append(origin)
@@ -128,7 +140,7 @@ class Board:
     def lay(self, net: Net, path: list[Point]) -> None:
         """Put a way on the board: its runs, its corners and its ends."""
         net.before.setdefault(path[0], None)
-        for a, b in zip(path, path[1:], strict=False):
+        for a, b in itertools.pairwise(path):
             net.before.setdefault(b, a)
             flat = a[1] == b[1]
             for p in (a, b):

@@ -1,0 +1,564 @@
+"""Pictures: what is in them, that no wire runs through a box, that they grow with nothing but what they show."""
+
+import re
+import shutil
+import subprocess
+import time
+import xml.dom.minidom
+import zlib
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+import tinygrad_lstm as tl
+from tinygrad_lstm import cells, exp, maximum, sigmoid, tanh, where
+from tinygrad_lstm.drawing import draw, render
+from tinygrad_lstm.drawing.block import block, joins
+from tinygrad_lstm.drawing.computation import Period, periods, summary
+from tinygrad_lstm.drawing.language import plain
+from tinygrad_lstm.drawing.memory import Memory, half
+
+BUILT_IN = [c for c in vars(cells).values() if hasattr(c, "graph")]
+FAMILIES = {"W": "hidden input", "U": "hidden hidden", "b": "hidden"}
+
+
+# ------------------------------------------------------------------------------------------------ cells of a user's own
+@tl.cell(x="input", h="hidden", c="hidden", n="hidden", m="hidden", **FAMILIES)
+def slstm(x, /, h, c, n, m, *, W, U, b):
+    """Beck et al. 2024: three states run along the top."""
+    z = tanh(W.z @ x + U.z @ h + b.z)
+    log_i = W.i @ x + U.i @ h + b.i
+    log_f = W.f @ x + U.f @ h + b.f
+    o = sigmoid(W.o @ x + U.o @ h + b.o)
+    top = maximum(log_f + m, log_i)
+    i, f = exp(log_i - top), exp(log_f + m - top)
+    c, n, m = f * c + i * z, f * n + i, top
+    h = o * (c / n)
+    return h, c, n, m
+
+
+@tl.cell(x="input", gap="one", h="hidden", D="hidden one", **FAMILIES)
+def timed(x, gap, /, h, *, W, U, b, D):
+    """Two inputs; the old state is used only after it has decayed."""
+    decay = exp(-tl.relu(D.h @ gap + b.d))
+    h = decay * h
+    z = sigmoid(W.z @ x + U.z @ h + D.z @ gap + b.z)
+    h = (1 - z) * h + z * tanh(W.n @ x + U.n @ h + b.n)
+    return h
+
+
+@tl.cell(x="input", h="hidden", c="hidden", **FAMILIES)
+def crossed(x, /, h, c, *, W, U, b):
+    """The states change places."""
+    a = tanh(W.a @ x + U.a @ h + b.a)
+    return c, a
+
+
+@tl.cell(x="hidden", h="hidden")
+def average(x, /, h):
+    """Nothing to learn."""
+    return 0.5 * h + 0.5 * x
+
+
+@tl.cell(x="input", h="hidden", g="hidden", k="hidden", **FAMILIES)
+def attentive(x, /, h, g, k, *, W, U, b):
+    """A softmax over the units, a choice, three states."""
+    a = W.a @ x + U.a @ h
+    e = exp(a - tl.max(a, axis=-1, keepdims=True))
+    p = e / tl.sum(e, axis=-1, keepdims=True)
+    s = sigmoid(W.s @ x + U.s @ g + b.s) * sigmoid(U.q @ k + b.q)
+    g = where(s > 0.5, p * g, h)
+    k = k * s + p
+    h = tanh(g) - k * k
+    return h, g, k
+
+
+@tl.cell(x="input", h="hidden", R="out hidden", V="hidden input", **FAMILIES)
+def wide(x, /, h, *, W, U, b, R, V):
+    """Twelve gates on one state, and an output that is no state."""
+    for n in "abcdefghijkl":
+        h = h * sigmoid(getattr(W, n) @ x + getattr(U, n) @ h + getattr(b, n))
+    h = h + tanh(V @ x)
+    return R @ h, h
+
+
+OWN = [slstm, timed, crossed, average, attentive, wide]
+CELLS = [*BUILT_IN, *OWN]
+each_cell = pytest.mark.parametrize("cell", CELLS, ids=lambda c: c.name)
+
+
+def parts(cell):
+    return {p.name or p.label: p for p in block(cell.graph).parts}
+
+
+# ------------------------------------------------------------------------------------------------------------- reading
+def test_lstm_is_read_as_in_the_textbook():
+    read = block(cells.lstm.graph)
+    assert [(p.name, p.label) for p in read.parts if p.kind == "layer"] == [
+        ("i", "σ"),
+        ("f", "σ"),
+        ("g", "tanh"),
+        ("o", "σ"),
+    ]
+    assert sorted(p.label for p in read.parts if p.kind == "pointwise") == sorted(["×", "×", "×", "+", "tanh"])
+    assert [p.label for p in read.carried[1]] == ["×", "+"]  # the cell state runs along the top
+    assert 0 not in read.carried
+    (join,) = joins(read)
+    assert [p.name for p in join.sources] == ["h", "x"]
+    assert sum(join in p.sources for p in read.parts) == 4
+
+
+def test_rnn_is_one_layer():
+    (layer,) = block(cells.rnn.graph).parts
+    assert (layer.kind, layer.label, [s.name for s in layer.sources]) == ("layer", "tanh", ["x", "h"])
+
+
+def test_a_product_of_elements_with_a_parameter_is_a_wire_into_the_layer():
+    read = {p.name: p for p in block(cells.lstm_peephole.graph).parts if p.name}
+    assert [s.name for s in read["f"].sources] == ["x", "h", "c"]
+    assert read["o"].sources[-1] is read["c"]  # the output gate looks at the new cell state
+
+
+def test_normalised_sums_stay_layers_and_the_normalised_state_is_one_sign():
+    read = block(cells.lstm_layernorm.graph)
+    assert [(p.name, p.note) for p in read.parts if p.kind == "layer"] == [(n, "norm") for n in "ifgo"]
+    assert sorted(p.label for p in read.parts if p.kind == "pointwise") == sorted(["×", "×", "×", "+", "norm", "tanh"])
+
+
+def test_softmax_written_out_is_one_sign():
+    assert parts(attentive)["p"].label == "softmax"
+    assert [s.name for s in parts(attentive)["p"].sources] == ["a"]
+
+
+def test_several_states_run_along_the_top():
+    read = block(slstm.graph)
+    assert {read.states[k].name: [p.label for p in way] for k, way in read.carried.items()} == {
+        "c": ["×", "+"],
+        "n": ["×", "+"],
+        "m": ["+", "max"],
+    }
+
+
+# ------------------------------------------------------------------------------------------------------------- geometry
+def runs(points):
+    for (a, b), (c, d) in pairwise(points):
+        assert a == c or b == d, "a wire is made of level and upright runs"
+        length = max(abs(c - a), abs(d - b))
+        step = ((c > a) - (c < a), (d > b) - (d < b))
+        yield from (
+            ((a + k * step[0], b + k * step[1]), (a + (k + 1) * step[0], b + (k + 1) * step[1])) for k in range(length)
+        )
+
+
+@each_cell
+def test_no_wire_runs_through_a_box_or_along_another(cell):
+    memory = Memory(cell)
+    assert memory.stray == []
+    boxes = {}
+    for p in memory.block.parts:
+        (x, y), (dx, dy) = memory.at[id(p)], half(p)
+        for a in range(x - dx, x + dx + 1):
+            for b in range(y - dy, y + dy + 1):
+                assert (a, b) not in boxes, f"{p} and {boxes[a, b]} overlap"
+                boxes[a, b] = p
+    owner = {}
+    for wire in memory.wires:
+        edges = list(runs(wire.points))
+        for a, b in edges:
+            key = (min(a, b), max(a, b))
+            assert owner.setdefault(key, wire.source) is wire.source, (
+                f"{wire.source} and {owner[key]} lie on each other"
+            )
+        inner = {a for a, _ in edges[1:]}
+        assert all(boxes.get(point) is None for point in inner), f"{wire.source} -> {wire.target} runs through a box"
+
+
+@each_cell
+def test_states_run_level_and_time_goes_right(cell):
+    memory = Memory(cell)
+    for k, way in memory.block.carried.items():
+        assert len({memory.at[id(p)][1] for p in way} | {memory.levels[k]}) == 1
+        columns = [memory.at[id(p)][0] for p in way]
+        assert columns == sorted(set(columns))
+    for p in memory.block.parts:
+        for s in p.sources:
+            if s in memory.block.parts and p.kind == "layer":
+                assert memory.at[id(s)][0] < memory.at[id(p)][0]
+
+
+@each_cell
+def test_every_value_reaches_its_readers(cell):
+    memory = Memory(cell)
+    wanted = {(id(s), id(p)) for p in [*memory.joins, *memory.block.parts] for s in p.sources}
+    drawn = {(id(w.source), id(w.target)) for w in memory.wires if not isinstance(w.target, tuple)}
+    assert drawn == wanted
+    ends = {w.target for w in memory.wires if isinstance(w.target, tuple)}
+    assert ends == {("output", 0), *(("state", k) for k in range(len(cell.states)))}
+
+
+# ------------------------------------------------------------------------------------------------------- cells as text
+def texts(drawing):
+    document = xml.dom.minidom.parseString(drawing.svg.encode())
+    return [
+        "".join(t.data for t in node.childNodes).replace("\xa0", " ").replace("\u200b", "").strip()
+        for node in document.getElementsByTagName("text")
+    ]
+
+
+@each_cell
+@pytest.mark.parametrize(
+    "options", [{}, {"rolled": True}, {"steps": 3}, {"steps": 3, "detail": True}, {"equations": True}], ids=str
+)
+def test_every_cell_draws_in_every_way(cell, options):
+    light, dark = draw(cell, **options), draw(cell, theme="dark", **options)
+    shown = texts(light)
+    for name in cell.inputs:
+        assert plain(name, 7) in shown
+    assert light.dot == draw(cell, **options).dot, "the same cell gives the same text"
+    assert light.svg != dark.svg
+    assert texts(dark) == shown
+
+
+def test_highlight_shows_the_part_and_its_equation():
+    drawing = draw(cells.lstm, highlight="f")
+    assert "".join(texts(drawing)).replace(" ", "").endswith("ft=σ(Wfxt+Ufht−1+bf)")
+    colours = re.findall(r'^  "f 1" \[.*color="(#\w+)", penwidth=(\d)', drawing.dot, re.M)
+    assert colours == [("#c2410c", "2")]
+    assert re.findall(r'^  "o 3" \[.*penwidth=([\d.]+)', drawing.dot, re.M) == ["1.2"]
+    lit = re.findall(r'"([^"]+)" -> "([^"]+)" \[[^\]]*color="#c2410c"', drawing.dot)
+    assert sorted(lit) == [("input x", "join 0"), ("join 0", "f 1"), ("state h", "join 0")]
+
+
+def test_highlight_of_several_and_of_a_state():
+    both = draw(cells.lstm, highlight=["i", "g"])
+    assert [t for t in texts(both) if "tanh(" in t]
+    new = draw(cells.lstm, highlight="c")
+    lit = re.findall(r'-> "([^"]+)" \[[^\]]*color="#c2410c"', new.dot)
+    assert "new c" in lit and "new h" not in lit and not any("join" in t for t in lit)
+
+
+def test_normalisation_is_one_function_in_the_equation():
+    assert (
+        "".join(texts(draw(cells.lstm_layernorm, highlight="f")))
+        .replace(" ", "")
+        .endswith("ft=σ(norm(Wfxt+Ufht−1)×γf+bf)")
+    )
+
+
+def test_unrolled_shows_every_step_and_folds_many():
+    shown = texts(draw(cells.gru, steps=4))
+    assert shown.count("gru") == 4
+    assert draw(cells.gru, steps=4).dot.count(" -> ") == 4 + 4 + 5  # inputs, outputs, states
+    many = draw(cells.gru, steps=100_000)
+    assert "…" in texts(many) and "99999" in texts(many)
+    assert len(many.dot) < 2 * len(draw(cells.gru, steps=4).dot)
+
+
+def test_rolled_has_a_loop_for_every_state():
+    assert draw(cells.lstm, rolled=True).dot.count('"step" -> "step"') == 2
+
+
+# --------------------------------------------------------------------------------------------------------- computations
+def simple_loss(steps, dtype=np.float64):
+    W, U = (tl.tensor(np.full((2, 2), 0.1), requires_grad=True, name=n) for n in "WU")
+    h, hs = tl.tensor(np.zeros((1, 2))), []
+    for t in range(steps):
+        h = tl.tanh(tl.tensor(np.full((1, 2), float(t))) @ W + h @ U)
+        hs.append(h)
+    return (tl.stack(hs) ** 2).sum()
+
+
+def test_a_computation_shows_operations_shapes_values_and_gradients():
+    x = tl.tensor(np.array([[1.0, 2.0]]), requires_grad=True, name="x")
+    loss = (x * 3.0).sum()
+    before = draw(loss)
+    assert "gradient" not in before.dot
+    loss.backward()
+    shown = texts(draw(loss))
+    assert {"x", "× 3", "sum", "1×2 float64", "[1, 2]", "[3, 6]", "9", "gradient [3, 3]"} <= set(shown)
+    assert "[1, 2]" not in texts(draw(loss, values=False))
+    assert "gradient [3, 3]" not in texts(draw(loss, gradients=False))
+
+
+def test_a_leaf_read_many_times_is_drawn_once():
+    x = tl.tensor([2.0], requires_grad=True, name="x")
+    drawing = draw(x * x + x)
+    assert texts(drawing).count("x") == 1
+    assert drawing.dot.count(" -> ") == 4  # x twice into the product, x and the product into the sum
+
+
+@pytest.mark.parametrize("steps", [5, 50, 500])
+def test_time_folds_and_the_picture_does_not_grow(steps):
+    drawing = draw(simple_loss(steps))
+    shown = texts(drawing)
+    assert sorted(t for t in shown if t.startswith("step")) == sorted(
+        ["step 0", "step 1", f"step {steps - 1}", f"steps 2 to {steps - 2}"]
+    )
+    assert shown.count("tanh") == 3
+    assert drawing.dot.count("\n") == draw(simple_loss(7)).dot.count("\n")
+
+
+def test_few_steps_are_framed_and_none_is_folded():
+    shown = texts(draw(simple_loss(4)))
+    assert [t for t in sorted(shown) if t.startswith("step")] == ["step 0", "step 1", "step 2", "step 3"]
+    assert shown.count("tanh") == 4
+
+
+def test_unfolded_text_is_linear_in_the_values():
+    short, long = (len(draw(simple_loss(n), fold=None).dot) for n in (200, 800))
+    assert 3.5 < long / short < 4.5
+
+
+def test_a_deep_unrolling_draws():
+    began = time.perf_counter()
+    drawing = draw(simple_loss(10_000))
+    assert "steps 2 to 9998" in texts(drawing)
+    assert len(drawing.svg) < 60_000
+    assert time.perf_counter() - began < 30  # seconds; about 1 where nothing else runs
+
+
+def test_depth_cuts_and_says_so():
+    y = tl.tensor([1.0], requires_grad=True, name="start")
+    for _ in range(5):
+        y = tl.sin(tl.cos(y))
+    shown = texts(draw(y, depth=2))
+    assert shown.count("sin") == 2 and shown.count("cos") == 1 and "…" in shown and "start" not in shown
+
+
+def test_directions():
+    x = tl.tensor([1.0], requires_grad=True)
+    y = tl.tanh(x * tl.tensor([2.0]))
+    assert draw(y, direction="both").dot.count(" -> ") == 3 + 2  # no gradient flows to the constant
+    assert draw(y, direction="backward").dot.count('dir="back"') == 2
+
+
+def test_several_roots_and_a_bare_leaf():
+    x = tl.tensor([1.0], name="x")
+    assert "x" in texts(draw(x))
+    y = tl.tensor([1.0], requires_grad=True)
+    assert {"sin", "cos"} <= set(texts(draw([tl.sin(y), tl.cos(y)])))
+
+
+@pytest.mark.parametrize(
+    "sequence, found",
+    [
+        ("abcabcabcabc", [Period(0, 3, 4)]),
+        ("zzabcabcabcy", [Period(2, 3, 3)]),
+        ("abcdefghijkl", []),
+        ("aaaaaaaaaaaa", [Period(0, 1, 12)]),
+        ("ababababxyzxyzxyz", [Period(0, 2, 4), Period(8, 3, 3)]),
+        ("", []),
+    ],
+)
+def test_periods(sequence, found):
+    numbers = np.array([ord(c) for c in sequence], dtype=np.int64)
+    assert periods(numbers, numbers) == found
+
+
+def test_the_first_step_is_known_by_its_operations():
+    kinds = np.array([1, 2, 3] * 5)
+    signatures = kinds.copy()
+    signatures[1] = 9  # it reads the first state
+    assert periods(signatures, kinds) == [Period(0, 3, 5)]
+
+
+@pytest.mark.parametrize(
+    "array, words",
+    [
+        (np.float32(1.5), "1.5"),
+        (np.array([1.0, -2.0]), "[1, −2]"),
+        (np.arange(10.0), "0 … 4.5 … 9"),
+        (np.array([np.nan] * 3 + [1.0] * 5), "1 … 1 … 1, 3 not finite"),
+        (np.full(9, np.inf), "9 not finite"),
+        (np.array([]), "empty"),
+        (np.arange(10) < 3, "3 of 10 true"),
+        (np.full(8, 1e300), "1e+300 … 1e+300 … 1e+300"),
+    ],
+)
+def test_summary(array, words):
+    assert summary(array) == words
+
+
+# -------------------------------------------------------------------------------------------------------------- modules
+def test_modules_with_their_parameter_counts():
+    model = tl.nn.Sequential(tl.nn.Linear(3, 4), tl.nn.Dropout(0.5), tl.nn.Linear(4, 2))
+    shown = texts(draw(model))
+    assert {
+        "Sequential",
+        "Linear",
+        "26 parameters",
+        "16 parameters",
+        "10 parameters",
+        "nothing to learn",
+        "weight  (4, 3)",
+    } <= set(shown)
+    assert draw(model).dot.count(" -> ") == 2
+    assert "Linear" not in " ".join(texts(draw(model, depth=0)))
+
+
+# ---------------------------------------------------------------------------------------------------- letters and files
+HOSTILE = [
+    '"',
+    "\\",
+    "<b>&amp;</b>",
+    "]]>",
+    "a\nb",
+    "\x00\x1b",
+    "\ud800",
+    "中文 门",
+    "😀",
+    "<",
+    "<table>",
+    "&",
+    "}",
+    "x" * 10_000,
+    "",
+    "\\N",
+    "<script>",
+]
+
+
+@pytest.mark.parametrize("name", HOSTILE, ids=lambda n: ascii(n[:12]))
+def test_every_name_survives(name):
+    x = tl.tensor([1.0, 2.0], requires_grad=True, name=name)
+    y = x * x
+    y.name = name
+    drawing = draw(y)
+    if name:
+        assert plain(name).strip() in texts(drawing)
+        assert max(map(len, texts(drawing))) <= 300
+    assert "<script>" not in drawing.html.replace(page_script(drawing), "")
+
+
+def page_script(drawing):
+    return re.search(r"<script>\n.*?</script>", drawing.html, re.S).group()
+
+
+def test_plain():
+    assert plain("a" * 300) == "a" * 300
+    assert plain("a" * 301) == "a" * 299 + "…"
+    assert plain("a\nb\x00") == "a b "
+
+
+@pytest.mark.skipif(shutil.which("dot") is None, reason="needs the program dot of Graphviz")
+@pytest.mark.parametrize("cell", [cells.lstm, slstm], ids=lambda c: c.name)
+def test_the_text_is_valid_for_graphviz_and_says_where_things_are(cell):
+    for drawing in (draw(cell), draw(cell, steps=2), draw(cell, rolled=True), draw(simple_loss(6)), draw.legend()):
+        done = subprocess.run(["dot", "-Tsvg"], input=drawing.dot.encode(), capture_output=True, check=True)
+        theirs = xml.dom.minidom.parseString(done.stdout)
+        ours = xml.dom.minidom.parseString(drawing.svg.encode())
+        for kind in ("ellipse", "polygon"):
+            assert len(theirs.getElementsByTagName(kind)) == len(ours.getElementsByTagName(kind))
+
+
+def test_files_of_every_kind(tmp_path):
+    drawing = draw(cells.gru, highlight="z")
+    starts = {".svg": b"<svg", ".png": b"\x89PNG", ".pdf": b"%PDF-1.4", ".dot": b"digraph", ".html": b"<!doctype html>"}
+    for suffix, start in starts.items():
+        path = drawing.save(tmp_path / f"picture{suffix}")
+        assert path.read_bytes().startswith(start)
+        again = tmp_path / f"again{suffix}"
+        draw(cells.gru, highlight="z").save(again)
+        assert again.read_bytes() == path.read_bytes(), "the same input gives the same bytes"
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(
+        [f"{n}{s}" for n in ("picture", "again") for s in starts]
+    )
+    small, large = (len(drawing.png(dpi)) for dpi in (48, 192))
+    assert small < large
+
+
+def test_pdf_holds_the_words_and_a_right_table_of_places():
+    data = draw(cells.lstm).pdf()
+    for k, place in enumerate(re.findall(rb"(\d{10}) 00000 n", data), 1):
+        assert data[int(place) :].startswith(b"%d 0 obj" % k)
+    stream = zlib.decompress(re.search(rb"stream\n(.*?)\nendstream", data, re.S).group(1))
+    assert stream.count(f"<{b'tanh'.hex()}> Tj".encode()) == 2
+    assert b"<73> Tj" in stream  # sigma, in the font Symbol
+
+
+def test_without_a_dot_program_everything_works(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for drawing in (draw(cells.lstm), draw(tl.tensor([1.0], requires_grad=True, name="门") * 2)):
+        for suffix in (".svg", ".png", ".pdf", ".html"):
+            assert drawing.save(tmp_path / f"a{suffix}").stat().st_size > 500
+
+
+def test_without_any_engine_the_remedy_is_named(monkeypatch):
+    monkeypatch.setattr(render, "embedded", lambda: None)
+    monkeypatch.setenv("PATH", "")
+    drawing = draw(cells.rnn)
+    assert drawing.dot.startswith("digraph")
+    with pytest.raises(tl.FileError, match="pip install graphviz-pure"):
+        drawing.svg  # noqa: B018
+
+
+def test_a_notebook_gets_the_svg():
+    bundle = draw(cells.rnn)._repr_mimebundle_()
+    assert bundle["image/svg+xml"].startswith("<svg")
+    assert bundle["text/plain"] == "<drawing of rnn>"
+
+
+def test_the_page_needs_nothing_else():
+    html = draw(cells.lstm, highlight="f").html
+    assert not re.search(r'(src|href)="(?!#)', html.replace("xlink:href", ""))
+    assert "lstm: f" in html and "Schmidhuber" in html and len(html) < 60_000
+
+
+def test_the_legend_names_every_sign():
+    shown = " ".join(texts(draw.legend()))
+    for words in (
+        "learned layer",
+        "pointwise operation",
+        "input",
+        "output",
+        "parameter",
+        "concatenated",
+        "several places",
+    ):
+        assert words in shown
+    assert draw.legend("dark").svg != draw.legend().svg
+
+
+# ------------------------------------------------------------------------------------------------------------- bad calls
+SCALAR = tl.tensor([1.0], requires_grad=True) * 2
+
+
+@pytest.mark.parametrize(
+    "call, error, words",
+    [
+        (lambda: draw(3), tl.ArgumentError, "cannot draw number 3"),
+        (lambda: draw([]), tl.ArgumentError, "cannot draw"),
+        (lambda: draw(cells.lstm, highlight="q"), tl.ArgumentError, r"no quantity 'q'.*\n.*it has: i, f, g, o, c, h"),
+        (lambda: draw(cells.lstm, highlight=3), tl.ArgumentError, "highlight is a name"),
+        (lambda: draw(cells.lstm, steps=0), tl.ArgumentError, "at least 1"),
+        (lambda: draw(cells.lstm, steps=2.5), tl.ArgumentError, "number of steps"),
+        (lambda: draw(cells.lstm, steps=2, rolled=True), tl.ArgumentError, "either rolled or unrolled"),
+        (lambda: draw(cells.lstm, steps=2, highlight="f"), tl.ArgumentError, "leave out"),
+        (lambda: draw(cells.lstm, theme="blue"), tl.ArgumentError, "no theme 'blue'.*\n.*light, dark"),
+        (lambda: draw(cells.lstm, colour="red"), tl.ArgumentError, "a cell is not drawn with colour="),
+        (lambda: draw(SCALAR, steps=3), tl.ArgumentError, "a computation is not drawn with steps="),
+        (lambda: draw(SCALAR, fold="space"), tl.ArgumentError, "fold is 'time' or None"),
+        (lambda: draw(SCALAR, direction="up"), tl.ArgumentError, "direction is"),
+        (lambda: draw(SCALAR, depth=-1), tl.ArgumentError, "depth is a number"),
+        (lambda: draw(tl.nn.Linear(2, 2), depth="a"), tl.ArgumentError, "depth is a number of levels"),
+        (lambda: draw(cells.rnn).save("picture.bmp"), tl.ArgumentError, "'picture.bmp' does not end in a known suffix"),
+        (lambda: draw(cells.rnn).save("picture"), tl.ArgumentError, ".svg .png .pdf .dot .html"),
+        (lambda: draw(cells.rnn).save("nowhere/at/all.svg"), tl.FileError, "'nowhere/at' does not exist"),
+        (lambda: draw(cells.rnn).png(dpi=0), tl.ArgumentError, "positive"),
+    ],
+)
+def test_bad_calls(call, error, words):
+    with pytest.raises(error, match=words):
+        call()
+
+
+def test_a_failed_save_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
+    path = tmp_path / "a.svg"
+    path.write_text("old")
+    monkeypatch.setattr(
+        render.os, "replace", lambda a, b: (_ for _ in ()).throw(OSError(28, "No space left on device"))
+    )
+    with pytest.raises(tl.FileError, match=r"cannot write .*No space left"):
+        draw(cells.rnn).save(path)
+    assert [p.name for p in tmp_path.iterdir()] == ["a.svg"] and path.read_text() == "old"
