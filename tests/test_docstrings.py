@@ -13,7 +13,11 @@ import tinygrad_lstm as tl
 ROOMS = ["errors", "graph", "ops", "autodiff", "kernels", "codegen", "tensor", "functions", "gradients", "fuse"]
 PUBLIC = [name for name in tl.__all__ if inspect.isroutine(getattr(tl, name)) or inspect.isclass(getattr(tl, name))]
 # Without an example: errors, and what has only an effect on the process.
-NO_EXAMPLE = {name for name in PUBLIC if name.endswith(("Error", "Extra"))} | {"get_num_threads", "set_num_threads", "enable_grad"}
+NO_EXAMPLE = {name for name in PUBLIC if name.endswith(("Error", "Extra"))} | {
+    "get_num_threads",
+    "set_num_threads",
+    "enable_grad",
+}
 
 
 def objects():
@@ -48,7 +52,9 @@ class Checker(doctest.OutputChecker):
 def test_examples_run(title, thing):
     parsed = doctest.DocTestParser().get_doctest(inspect.cleandoc(thing.__doc__), {"tl": tl, "np": np}, title, None, 0)
     said: list[str] = []
-    result = doctest.DocTestRunner(Checker(), optionflags=doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS).run(parsed, out=said.append)
+    result = doctest.DocTestRunner(Checker(), optionflags=doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS).run(
+        parsed, out=said.append
+    )
     assert result.failed == 0, "".join(said)
     assert result.attempted > 0
 

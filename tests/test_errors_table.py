@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 
 import tinygrad_lstm as tl
-from tinygrad_lstm.errors import ArgumentError, BoundsError, GradientError, MissingExtra, ShapeError, TraceError, describe, message
+from tinygrad_lstm.errors import (
+    ArgumentError,
+    BoundsError,
+    GradientError,
+    MissingExtra,
+    ShapeError,
+    TraceError,
+    describe,
+    message,
+)
 
 x = tl.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], requires_grad=True)
 v = tl.tensor([1.0, 2.0])
@@ -128,7 +137,14 @@ def test_a_wrong_call_is_told(call, kind, said):
 
 
 def test_every_kind_of_error_is_a_python_kind_too():
-    kinds = {ShapeError: ValueError, BoundsError: IndexError, ArgumentError: TypeError, TraceError: TypeError, GradientError: RuntimeError, MissingExtra: ImportError}
+    kinds = {
+        ShapeError: ValueError,
+        BoundsError: IndexError,
+        ArgumentError: TypeError,
+        TraceError: TypeError,
+        GradientError: RuntimeError,
+        MissingExtra: ImportError,
+    }
     for ours, pythons in kinds.items():
         assert issubclass(ours, pythons) and ours.__doc__
 
@@ -138,4 +154,7 @@ def test_messages_have_one_layout():
     assert text == "`op`: went wrong\n    a    = (2, 3) float64\n    long = number 1.5\n  do this"
     assert describe("x" * 100) == "str 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx..."
     assert describe(None) == "None" and describe(True) == "True"
-    assert str(MissingExtra("matplotlib", "plot", "plotting")) == "plotting needs matplotlib: pip install 'tinygrad_lstm[plot]'"
+    assert (
+        str(MissingExtra("matplotlib", "plot", "plotting"))
+        == "plotting needs matplotlib: pip install 'tinygrad_lstm[plot]'"
+    )

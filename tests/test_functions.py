@@ -18,7 +18,16 @@ BOOLS = RNG.random((3, 4)) > 0.5
 EMPTY = np.zeros((0, 3))
 SCALAR = np.array(1.5)
 
-AXES = [{}, {"axis": 0}, {"axis": -1}, {"axis": (0, 2)}, {"axis": (-1, 0)}, {"axis": 1, "keepdims": True}, {"keepdims": True}, {"axis": ()}]
+AXES = [
+    {},
+    {"axis": 0},
+    {"axis": -1},
+    {"axis": (0, 2)},
+    {"axis": (-1, 0)},
+    {"axis": 1, "keepdims": True},
+    {"keepdims": True},
+    {"axis": ()},
+]
 REDUCTIONS = ["sum", "mean", "prod", "max", "min", "var", "std"]
 
 
@@ -26,7 +35,12 @@ def same(actual, expected, **tolerance):
     """Value, shape and dtype."""
     assert isinstance(actual, tl.Tensor)
     expected = np.asarray(expected)
-    assert actual.shape == expected.shape and actual.dtype == expected.dtype, (actual.dtype, expected.dtype, actual.shape, expected.shape)
+    assert actual.shape == expected.shape and actual.dtype == expected.dtype, (
+        actual.dtype,
+        expected.dtype,
+        actual.shape,
+        expected.shape,
+    )
     if expected.dtype.kind == "f":
         np.testing.assert_allclose(actual.numpy(), expected, **({"rtol": 1e-12, "atol": 1e-14} | tolerance))
     else:
@@ -40,16 +54,22 @@ def test_reductions(name, options):
     same(getattr(tl, name)(tl.tensor(A), **options), getattr(np, name)(A, **options))
     if "axis" in options:
         same(getattr(tl.tensor(A), name)(**options), getattr(np, name)(A, **options))
-    if not (name in ("var", "std") and options.get("axis") == ()):  # the standard deviation of one number has no derivative
+    if not (
+        name in ("var", "std") and options.get("axis") == ()
+    ):  # the standard deviation of one number has no derivative
         tl.check_grads(lambda x: getattr(tl, name)(x, **options), [A])
 
 
 @pytest.mark.parametrize("name", REDUCTIONS)
-@pytest.mark.parametrize("array", [INTS, BOOLS, INTS.astype(np.int32), A.astype(np.float32), SCALAR], ids=lambda a: f"{a.dtype}{a.shape}")
+@pytest.mark.parametrize(
+    "array", [INTS, BOOLS, INTS.astype(np.int32), A.astype(np.float32), SCALAR], ids=lambda a: f"{a.dtype}{a.shape}"
+)
 def test_reductions_of_other_dtypes(name, array):
     if name in ("var", "std") and array.dtype == bool:
         return  # NumPy's own refusal of `-` on booleans; tested among the errors
-    same(getattr(tl, name)(tl.tensor(array)), getattr(np, name)(array), rtol=1e-5 if array.dtype == np.float32 else 1e-12)
+    same(
+        getattr(tl, name)(tl.tensor(array)), getattr(np, name)(array), rtol=1e-5 if array.dtype == np.float32 else 1e-12
+    )
 
 
 @pytest.mark.parametrize("name", ["sum", "prod", "max", "min", "argmax", "argmin"])
@@ -85,13 +105,18 @@ def test_products_with_zeros_have_gradients():
     tl.check_grads(lambda x: tl.prod(x, axis=1), [np.array([[0.0, 2.0, 3.0, 0.5], [1.0, -2.0, 0.0, 4.0]])])
 
 
-@pytest.mark.parametrize("array", [A, A * 1000, INTS, A - math.inf, EMPTY + 1], ids=["", "large", "int", "-inf", "empty"])
+@pytest.mark.parametrize(
+    "array", [A, A * 1000, INTS, A - math.inf, EMPTY + 1], ids=["", "large", "int", "-inf", "empty"]
+)
 @pytest.mark.parametrize("axis", [None, 0, -1, (0, 1)])
 def test_logsumexp(array, axis):
     with np.errstate(divide="ignore"):
         expected = np.logaddexp.reduce(array.astype(float), axis=axis)
     same(tl.logsumexp(array, axis=axis), expected)
-    same(tl.logsumexp(array, axis=axis, keepdims=True), np.logaddexp.reduce(array.astype(float), axis=axis, keepdims=True))
+    same(
+        tl.logsumexp(array, axis=axis, keepdims=True),
+        np.logaddexp.reduce(array.astype(float), axis=axis, keepdims=True),
+    )
 
 
 def test_softmax():
@@ -196,7 +221,9 @@ def test_shapes_and_their_gradients(name, args):
         same(getattr(np, name)(tl.tensor(A), *args), numpys)
     assert np.array_equal(A, RNG_COPY)
     if np.size(numpys if name != "split" else 1):
-        tl.check_grads(lambda x: tuple(getattr(tl, name)(x, *args)) if name == "split" else getattr(tl, name)(x, *args), [A])
+        tl.check_grads(
+            lambda x: tuple(getattr(tl, name)(x, *args)) if name == "split" else getattr(tl, name)(x, *args), [A]
+        )
 
 
 RNG_COPY = A.copy()

@@ -33,7 +33,9 @@ BIG = codegen.BIG
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("shapes", [((3, 4), (4,)), ((BIG,), (BIG,)), ((BIG // 8, 8), (8,)), ((2, BIG), (2, 1)), ((BIG,), ())], ids=str)
+@pytest.mark.parametrize(
+    "shapes", [((3, 4), (4,)), ((BIG,), (BIG,)), ((BIG // 8, 8), (8,)), ((2, BIG), (2, 1)), ((BIG,), ())], ids=str
+)
 def test_values_and_gradients_are_those_of_the_parts(dtype, shapes, rng):
     x, y = (rng.standard_normal(s).astype(dtype) for s in shapes)
     found = []
@@ -88,7 +90,9 @@ def test_a_function_that_returns_its_argument():
 
 
 def test_calls_like_the_function_it_was_made_from():
-    assert gate(tl.tensor([1.0]), y=tl.tensor([2.0])).tolist() == plain_gate(tl.tensor([1.0]), tl.tensor([2.0])).tolist()
+    assert (
+        gate(tl.tensor([1.0]), y=tl.tensor([2.0])).tolist() == plain_gate(tl.tensor([1.0]), tl.tensor([2.0])).tolist()
+    )
     assert swish(1.0).dtype == np.float32 and swish([1.0, 2.0]).shape == (2,)
     assert swish.__doc__ == "x * sigmoid(x)" and repr(swish) == "<fused swish(x)>"
     with tl.no_grad():
@@ -97,7 +101,12 @@ def test_calls_like_the_function_it_was_made_from():
 
 def test_the_kernels_can_be_read():
     forward, backward = swish.source(), swish.source("backward", dtype="float64")
-    assert forward.splitlines()[-4:] == ["        x = x_[j]", "        sigmoid_ = sigmoid(x)", "        mul_ = x * sigmoid_", "        out0[j] = mul_"]
+    assert forward.splitlines()[-4:] == [
+        "        x = x_[j]",
+        "        sigmoid_ = sigmoid(x)",
+        "        mul_ = x * sigmoid_",
+        "        out0[j] = mul_",
+    ]
     assert "def swish_backward(g_, x_, out0):" in backward and "float64 as real" in backward
     compile(forward, "swish", "exec")
 

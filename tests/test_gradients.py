@@ -19,7 +19,11 @@ def test_derivatives_of_every_order():
         f = tl.grad(f)
 
 
-@pytest.mark.parametrize("function", [tl.tanh, tl.sigmoid, tl.exp, lambda x: x**4, lambda x: 2**x, lambda x: 1 / x, tl.softplus, tl.gelu], ids=str)
+@pytest.mark.parametrize(
+    "function",
+    [tl.tanh, tl.sigmoid, tl.exp, lambda x: x**4, lambda x: 2**x, lambda x: 1 / x, tl.softplus, tl.gelu],
+    ids=str,
+)
 def test_the_third_derivative(function):
     third = tl.grad(tl.grad(tl.grad(function)))
     second = tl.grad(tl.grad(function))
@@ -43,7 +47,7 @@ def test_hessians_and_mixed_derivatives(rng):
 
 
 def test_arguments_by_position_and_structure():
-    f = lambda x, y, z: x * y**2 + z  # noqa: E731
+    f = lambda x, y, z: x * y**2 + z
     assert [g.item() for g in tl.grad(f, (0, 1))(3.0, 2.0, 1.0)] == [4, 12]
     assert tl.grad(f, -1)(3.0, 2.0, 1.0).item() == 1
     assert tl.grad(f, np.int64(1))(3.0, 2.0, 1.0).item() == 12

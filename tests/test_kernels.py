@@ -35,7 +35,14 @@ print(hits, kernels.cache_folder() is not None, repr(float(y.numpy().sum())), re
 def start(cache, program=PROGRAM):
     environment = os.environ | {"TINYGRAD_LSTM_CACHE": str(cache)}
     root = Path(tl.__file__).parent.parent
-    return subprocess.Popen([sys.executable, "-W", "error", "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, cwd=root)
+    return subprocess.Popen(
+        [sys.executable, "-W", "error", "-c", program],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        cwd=root,
+    )
 
 
 def finish(process):

@@ -156,7 +156,13 @@ def test_kernels_agree_with_numpy_also_at_the_extremes(dtype, rng, monkeypatch):
             e = np.broadcast_to(np.asarray(e, dtype), a.shape)
             tiny = np.finfo(dtype).tiny  # NumPy's own denormals may differ
             # where factors cancel (1 - y*y at a saturated y), a last digit of y is many of the difference
-            np.testing.assert_allclose(a, e, rtol=40 * np.finfo(dtype).eps, atol=8 * np.finfo(dtype).eps * max(1, tiny), err_msg=f"{what}: {label}")
+            np.testing.assert_allclose(
+                a,
+                e,
+                rtol=40 * np.finfo(dtype).eps,
+                atol=8 * np.finfo(dtype).eps * max(1, tiny),
+                err_msg=f"{what}: {label}",
+            )
 
 
 def test_powers_at_zero():
@@ -195,7 +201,13 @@ def test_ties_share_their_gradient():
     da, db = tl.grad(tl.maximum, (0, 1))(1.0, 1.0)
     assert (da.item(), db.item()) == (0.5, 0.5)
     assert tl.grad(lambda x: tl.max(x))(tl.tensor([2.0, 1.0, 2.0])).tolist() == [0.5, 0.0, 0.5]
-    assert tl.grad(lambda x: tl.clip(x, 0.0, 1.0).sum())(tl.tensor([-1.0, 0.0, 0.5, 1.0, 2.0])).tolist() == [0, 1, 1, 1, 0]
+    assert tl.grad(lambda x: tl.clip(x, 0.0, 1.0).sum())(tl.tensor([-1.0, 0.0, 0.5, 1.0, 2.0])).tolist() == [
+        0,
+        1,
+        1,
+        1,
+        0,
+    ]
 
 
 def test_a_row_of_ones_own(rng):
@@ -215,7 +227,11 @@ def test_kernels_know_what_a_row_may_call():
 
 
 def test_a_row_of_ones_own_in_a_kernel(rng):
-    band = tl.elementwise("own_kernel", code="max(0, {0}) * tanh({0}) if -1 < {0} <= {1} else min({0}, {1})", vjp=lambda g, y, a, b: (g * a * b, None))
+    band = tl.elementwise(
+        "own_kernel",
+        code="max(0, {0}) * tanh({0}) if -1 < {0} <= {1} else min({0}, {1})",
+        vjp=lambda g, y, a, b: (g * a * b, None),
+    )
     for dtype in (np.float32, np.float64):
         x = rng.standard_normal(codegen.BIG).astype(dtype)
         x[:2] = np.nan, np.inf
@@ -227,23 +243,25 @@ def test_a_row_of_ones_own_in_a_kernel(rng):
 
 
 def test_a_numpy_function_of_ones_own_may_call_operations():
-    nested = tl.elementwise("own_nested", code="tanh({0})", numpy=lambda x: tl.tanh(x).numpy(), vjp=lambda g, y, x: (g * (1 - y * y),))
+    nested = tl.elementwise(
+        "own_nested", code="tanh({0})", numpy=lambda x: tl.tanh(x).numpy(), vjp=lambda g, y, x: (g * (1 - y * y),)
+    )
     assert nested(tl.tensor([0.5])).tolist() == np.tanh(np.array([0.5], np.float32)).tolist()
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (dict(name="tanh", code="{0}", vjp=(None,)), "taken by the library"),
-        (dict(name="two words", code="{0}", vjp=(None,)), "not an identifier"),
-        (dict(name="own_bad", code="1 + 1", vjp=(None,)), "names no argument"),
-        (dict(name="own_bad", code="{0} +", vjp=(None,)), "not an expression"),
-        (dict(name="own_bad", code="frobnicate({0})", vjp=(None,)), "'frobnicate', which no kernel knows"),
-        (dict(name="own_bad", code="relu({0})", vjp=(None,)), "'relu', which no kernel knows"),
-        (dict(name="own_bad", code="{0}.real", vjp=(None,)), "must be arithmetic"),
-        (dict(name="own_bad", code="[{0}]", vjp=(None,)), "must be arithmetic"),
-        (dict(name="own_bad", code="{0} + 'a'", vjp=(None,)), "must be arithmetic"),
-        (dict(name="own_bad", code="{0}", vjp=(None, None)), "1 rules in a tuple"),
+        ({"name": "tanh", "code": "{0}", "vjp": (None,)}, "taken by the library"),
+        ({"name": "two words", "code": "{0}", "vjp": (None,)}, "not an identifier"),
+        ({"name": "own_bad", "code": "1 + 1", "vjp": (None,)}, "names no argument"),
+        ({"name": "own_bad", "code": "{0} +", "vjp": (None,)}, "not an expression"),
+        ({"name": "own_bad", "code": "frobnicate({0})", "vjp": (None,)}, "'frobnicate', which no kernel knows"),
+        ({"name": "own_bad", "code": "relu({0})", "vjp": (None,)}, "'relu', which no kernel knows"),
+        ({"name": "own_bad", "code": "{0}.real", "vjp": (None,)}, "must be arithmetic"),
+        ({"name": "own_bad", "code": "[{0}]", "vjp": (None,)}, "must be arithmetic"),
+        ({"name": "own_bad", "code": "{0} + 'a'", "vjp": (None,)}, "must be arithmetic"),
+        ({"name": "own_bad", "code": "{0}", "vjp": (None, None)}, "1 rules in a tuple"),
     ],
 )
 def test_a_wrong_row_is_refused(arguments, said):

@@ -61,7 +61,12 @@ def test_numpy_functions_and_arrays_on_either_side():
                         (a @ x, a @ x.data), (np.einsum("i,i", a, x), a @ x.data), (np.clip(x, -1, 1), np.clip(x.data, -1, 1))):  # fmt: skip
         assert isinstance(y, tl.Tensor) and y.requires_grad
         np.testing.assert_allclose(y.numpy(), expected, rtol=1e-14)
-    for y, expected in ((a < x, a < x.data), (x >= a, x.data >= a), (np.isnan(x), np.isnan(x.data)), (np.isfinite(x), [True, True])):
+    for y, expected in (
+        (a < x, a < x.data),
+        (x >= a, x.data >= a),
+        (np.isnan(x), np.isnan(x.data)),
+        (np.isfinite(x), [True, True]),
+    ):
         assert y.dtype == bool and np.array_equal(y.numpy(), expected)
     (np.ones(2) * np.tanh(x)).sum().backward()
     np.testing.assert_allclose(x.grad.numpy(), 1 - np.tanh(x.data) ** 2, rtol=1e-14)
@@ -267,7 +272,13 @@ def test_memory_is_given_back():
 def test_leaves_are_copied_and_pickled_histories_are_not():
     x = tl.tensor(np.array([1.0, 2.0]), requires_grad=True, name="w")
     for other in (copy.deepcopy(x), pickle.loads(pickle.dumps(x)), copy.copy(x)):
-        assert other is not x and other.tolist() == x.tolist() and other.requires_grad and other.name == "w" and other.dtype == x.dtype
+        assert (
+            other is not x
+            and other.tolist() == x.tolist()
+            and other.requires_grad
+            and other.name == "w"
+            and other.dtype == x.dtype
+        )
         (other * 2).sum().backward()
         assert x.grad is None
     with pytest.raises(ArgumentError, match="history cannot be copied or pickled"):

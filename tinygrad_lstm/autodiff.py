@@ -50,9 +50,13 @@ def history(roots: Sequence[Any]) -> list[Any]:
 
 
 def sweep(
-    roots: Sequence[Any], seeds: Sequence[Any], stop: Iterable[Any] = (), keep: bool = False, order: list[Any] | None = None
+    roots: Sequence[Any],
+    seeds: Sequence[Any],
+    stop: Iterable[Any] = (),
+    keep: bool = False,
+    order: list[Any] | None = None,
 ) -> dict[int, Any]:
-    """Cotangents by `serial`: of the leaves and of `stop` (whose own history is not entered); of all values with `keep`.
+    """Cotangents by `serial`: of the leaves and of `stop` (whose own history is not entered); of all with `keep`.
 
     seeds : the roots' cotangents, Values or ndarrays; all others are of their kind. order : `history(roots)`, if known
     already; it is used up. A value's cotangent is given back to the memory as soon as its arguments have theirs.
@@ -86,7 +90,7 @@ def sweep(
                 raise _replaced(arg, y)
             if type(term) is Slot:
                 slots = cotangents.setdefault(key, {})
-                slots[term.index] = slots[term.index] + term.cotangent if term.index in slots else term.cotangent
+                slots[term.place] = slots[term.place] + term.cotangent if term.place in slots else term.cotangent
                 continue
             if term.shape != arg.shape or term.dtype != arg.dtype:
                 term = fit(term, arg)

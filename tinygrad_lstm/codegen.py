@@ -18,12 +18,23 @@ from . import kernels
 from .autodiff import sweep
 from .graph import OPS, Node, Op, Trace, reachable
 
-VECTORMATH = ("exp", "expm1", "log", "log1p", "sinh", "cosh", "tanh", "sigmoid", "softplus", "erf")  # ours: accurate, and vectorised
+VECTORMATH = (
+    "exp",
+    "expm1",
+    "log",
+    "log1p",
+    "sinh",
+    "cosh",
+    "tanh",
+    "sigmoid",
+    "softplus",
+    "erf",
+)  # ours: accurate, and vectorised
 MATH = ("sqrt", "sin", "cos", "tan")
 NUMPY = ("floor",)  # math.floor would give an integer
 
 
-# ------------------------------------------------------------------------------------------------------- naming, writing
+# ------------------------------------------------------------------------------------------------ naming, writing
 class Names:
     """A name for every node: its own if it has one, else one minted from its operation."""
 
@@ -145,7 +156,7 @@ class Pointwise:
         return scope["whole"]
 
     def source(self, dtype: Any = np.float32, scalars: Sequence[bool] | None = None) -> str:
-        """The fused loop: one statement a quantity, for one element j. `scalars`: which of the inputs read are numbers."""
+        """The fused loop: one statement a quantity, for element j. `scalars`: which of the inputs read are numbers."""
         inputs = [self.inputs[k] for k in self.reads]
         scalars = scalars if scalars is not None else [False] * len(inputs)
         names = Names()
@@ -155,10 +166,19 @@ class Pointwise:
         load = [f"{a} = {a}_[j]" for a, s in zip(args, scalars, strict=True) if not s]
         store = [f"{o}[j] = {names(n)}" for o, n in zip(outs, self.made, strict=True)]
         signature = ", ".join([*(a if s else f"{a}_" for a, s in zip(args, scalars, strict=True)), *outs])
-        return "\n".join(
-            [*imports(used, np.dtype(dtype)), "", "", f"def {{function}}({signature}):", f"    for j in range({outs[0]}.shape[0]):"]
-            + ["        " + line for line in load + lines + store]
-        ) + "\n"
+        return (
+            "\n".join(
+                [
+                    *imports(used, np.dtype(dtype)),
+                    "",
+                    "",
+                    f"def {{function}}({signature}):",
+                    f"    for j in range({outs[0]}.shape[0]):",
+                ]
+                + ["        " + line for line in load + lines + store]
+            )
+            + "\n"
+        )
 
     def __call__(self, *values: Any) -> tuple:
         """values: ndarrays or numbers, one for each input -> one array for each output."""
@@ -173,14 +193,18 @@ class Pointwise:
             shape = np.broadcast_shapes(*[a.shape for a in arrays])
         made = iter(self._run([values[k] for k in self.reads], shape, dtype))
         given = {n.serial: v for n, v in zip(self.inputs, values, strict=True)}
-        return tuple([None if o is None else given[o.serial] if o.serial in given else next(made) for o in self.outputs])
+        return tuple(
+            [None if o is None else given[o.serial] if o.serial in given else next(made) for o in self.outputs]
+        )
 
     def _run(self, values: list[Any], shape: tuple[int, ...], dtype: np.dtype) -> list[np.ndarray]:
         scalars = tuple([not isinstance(v, np.ndarray) or v.size == 1 for v in values])
         loop = self._loops.get((dtype, scalars))
         if loop is None:
             loop = self._loops[dtype, scalars] = kernels.compile_source(self.source(dtype, scalars), self.name)
-        flat = [dtype.type(np.reshape(v, ())[()]) if s else _flat(v, shape) for v, s in zip(values, scalars, strict=True)]
+        flat = [
+            dtype.type(np.reshape(v, ())[()]) if s else _flat(v, shape) for v, s in zip(values, scalars, strict=True)
+        ]
         made = [np.empty(shape, dtype) for _ in self.made]
         ends = [m.reshape(-1) for m in made]
 
@@ -197,7 +221,8 @@ def _flat(a: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 
 _REAL = (np.dtype(np.float32), np.dtype(np.float64))
-# Measured (a core with AVX-512, float32, us, NumPy / one thread of the kernel): a call of a kernel costs 6.5, a second thread 10 to 15 more.
+# Measured (a core with AVX-512, float32, us, NumPy / one thread of the kernel): a call of a kernel costs 6.5, a second
+# thread 10 to 15 more.
 #     elements   sigmoid        x * sigmoid(x)   erf            derivative of tanh   exp
 #      8 192      12 /  7.9      12 /  7.8        440 /  8.7     2.6 /  7.9           2.9 /  7.7
 #     32 768      75 / 11.7      78 / 12.0      1 800 / 15       6.6 /  9.1            11 / 11.2
@@ -219,7 +244,7 @@ def forward(op: Op) -> Pointwise:
 
 @cache
 def backward(op: Op, wanted: tuple[bool, ...]) -> Pointwise:
-    """The derivative of a row as one elementwise function (g, y, *args) -> a cotangent for every argument that wants one."""
+    """The derivative of a row as one elementwise function (g, y, *args) -> a cotangent for every argument wanted."""
     args: Sequence[Node]
     if op.graph is not None:
         args, y = op.graph

@@ -8,6 +8,7 @@ from __future__ import annotations
 import builtins
 import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -52,7 +53,9 @@ def _filled(name: str, make: Callable[..., np.ndarray], shape: Any, dtype: Any, 
     except (ValueError, TypeError) as error:
         if isinstance(error, ShapeError | ArgumentError):
             raise
-        raise ShapeError(message(name, f"the shape is a non-negative integer or a tuple of them ({error})", {"shape": shape})) from None
+        raise ShapeError(
+            message(name, f"the shape is a non-negative integer or a tuple of them ({error})", {"shape": shape})
+        ) from None
 
 
 def zeros(shape: int | Sequence[int], dtype: Any = np.float32, requires_grad: bool = False) -> Tensor:
@@ -136,9 +139,13 @@ def generator(rng: Any = None) -> np.random.Generator:
     """A `numpy.random.Generator`, from itself, from a seed, or (None) from fresh entropy."""
     if isinstance(rng, np.random.Generator):
         return rng
-    if rng is None or isinstance(rng, int | np.integer) and not isinstance(rng, bool) and rng >= 0:
+    if rng is None or (isinstance(rng, int | np.integer) and not isinstance(rng, bool) and rng >= 0):
         return np.random.default_rng(rng)
-    raise ArgumentError(message("random", "the source of chance is a seed (an int of at least 0) or a numpy.random.Generator", {"rng": rng}))
+    raise ArgumentError(
+        message(
+            "random", "the source of chance is a seed (an int of at least 0) or a numpy.random.Generator", {"rng": rng}
+        )
+    )
 
 
 def randn(*shape: int, rng: Any = None, dtype: Any = np.float32, requires_grad: bool = False) -> Tensor:
@@ -149,7 +156,13 @@ def randn(*shape: int, rng: Any = None, dtype: Any = np.float32, requires_grad: 
     >>> tl.randn(2, 3, rng=0).shape
     (2, 3)
     """
-    return _filled("randn", lambda s, dtype: generator(rng).standard_normal(s, np.float64).astype(dtype), _shape_of(shape), dtype, requires_grad)
+    return _filled(
+        "randn",
+        lambda s, dtype: np.asarray(generator(rng).standard_normal(s, np.float64), dtype),
+        _shape_of(shape),
+        dtype,
+        requires_grad,
+    )
 
 
 def rand(*shape: int, rng: Any = None, dtype: Any = np.float32, requires_grad: bool = False) -> Tensor:
@@ -162,7 +175,13 @@ def rand(*shape: int, rng: Any = None, dtype: Any = np.float32, requires_grad: b
     True
     """
     kind = np.float32 if np.dtype(dtype) == np.float32 else np.float64
-    return _filled("rand", lambda s, dtype: generator(rng).random(s, kind).astype(dtype), _shape_of(shape), dtype, requires_grad)
+    return _filled(
+        "rand",
+        lambda s, dtype: np.asarray(generator(rng).random(s, kind), dtype),
+        _shape_of(shape),
+        dtype,
+        requires_grad,
+    )
 
 
 def _shape_of(shape: tuple) -> Any:
@@ -185,7 +204,14 @@ def _axis(name: str, axis: Any, ndim: int) -> int:
     except (AttributeError, TypeError):
         raise ArgumentError(message(name, "an axis is an integer", {"axis": axis})) from None
     if not -ndim <= k < ndim:
-        raise ShapeError(message(name, f"axis {k} does not exist: the value has {ndim} axes, {-ndim} to {ndim - 1}" if ndim else f"axis {k} does not exist: the value has none"))
+        raise ShapeError(
+            message(
+                name,
+                f"axis {k} does not exist: the value has {ndim} axes, {-ndim} to {ndim - 1}"
+                if ndim
+                else f"axis {k} does not exist: the value has none",
+            )
+        )
     return k % ndim
 
 
@@ -205,7 +231,11 @@ def _reduce(name: str, a: ArrayLike, axis: Axis, keepdims: bool) -> Any:
     if isinstance(a, Node):
         return a.apply(name, a, axis=axis, keepdims=keepdims)
     axes = _axes(name, axis, a.ndim)
-    if name in ("max", "min") and a.size == 0 and math.prod(a.shape if axes is None else (a.shape[k] for k in axes)) == 0:
+    if (
+        name in ("max", "min")
+        and a.size == 0
+        and math.prod(a.shape if axes is None else (a.shape[k] for k in axes)) == 0
+    ):
         raise ShapeError(message(name, "has no value over an empty axis", {"a": a, "axis": axis}))
     return evaluate(name, a, axis=axes, keepdims=bool(keepdims))
 
@@ -281,7 +311,11 @@ def prod(a: ArrayLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
     kept = tuple(1 if axes is None or i in axes else n for i, n in enumerate(a.shape))
     rest = tuple(i for i in range(a.ndim) if axes is not None and i not in axes)
     order = (*(i for i in range(a.ndim) if i not in rest), *rest)
-    x = reshape(transpose(a, order), (-1, *(a.shape[i] for i in rest))) if a.size else ones((1, *(a.shape[i] for i in rest)), a.dtype)
+    x = (
+        reshape(transpose(a, order), (-1, *(a.shape[i] for i in rest)))
+        if a.size
+        else ones((1, *(a.shape[i] for i in rest)), a.dtype)
+    )
     while x.shape[0] > 1:
         half = x.shape[0] // 2
         pairs = x[:half] * x[half : 2 * half]
@@ -473,7 +507,9 @@ def clip(a: ArrayLike, a_min: Any = None, a_max: Any = None, *, min: Any = None,
     if low is None and high is None:
         raise ArgumentError(message("clip", "needs a_min, a_max or both"))
     a = _value(a)
-    if isinstance(a, Tensor) and a.dtype.kind != "f" and (low is None or high is None):  # an infinite limit would make floats of them
+    if (
+        isinstance(a, Tensor) and a.dtype.kind != "f" and (low is None or high is None)
+    ):  # an infinite limit would make floats of them
         return ops.minimum(a, high) if low is None else ops.maximum(a, low)
     return apply("clip", a, -math.inf if low is None else low, math.inf if high is None else high)
 
@@ -490,7 +526,7 @@ def where(condition: ArrayLike, x: ArrayLike, y: ArrayLike) -> Tensor:
     return apply("where", condition, x, y)
 
 
-# -------------------------------------------------------------------------------------------------------------- products
+# ------------------------------------------------------------------------------------------------------- products
 def matmul(a: ArrayLike, b: ArrayLike) -> Tensor:
     """NumPy's `a @ b`: (..., n, k) @ (..., k, m) -> (..., n, m); vectors are rows on the left, columns on the right.
 
@@ -511,7 +547,13 @@ def matmul(a: ArrayLike, b: ArrayLike) -> Tensor:
     if a.ndim == 0 or b.ndim == 0:
         raise ShapeError(message("matmul", "a number has no axis to sum over", {"a": a, "b": b}, "use `*`"))
     if a.shape[-1] != (b.shape[-2] if b.ndim > 1 else b.shape[0]):
-        raise ShapeError(message("matmul", f"the last axis of a and the second last of b must agree: {a.shape} @ {b.shape}", {"a": a, "b": b}))
+        raise ShapeError(
+            message(
+                "matmul",
+                f"the last axis of a and the second last of b must agree: {a.shape} @ {b.shape}",
+                {"a": a, "b": b},
+            )
+        )
     y = evaluate("matmul", a if a.ndim > 1 else reshape(a, (1, -1)), b if b.ndim > 1 else reshape(b, (-1, 1)))
     shape = y.shape
     if b.ndim == 1:
@@ -522,7 +564,7 @@ def matmul(a: ArrayLike, b: ArrayLike) -> Tensor:
 
 
 def dot(a: ArrayLike, b: ArrayLike) -> Tensor:
-    """NumPy's dot: the sum over the last axis of a and the second last of b (the only one of a vector); numbers multiply.
+    """NumPy's dot: the sum over the last axis of a and the second last of b (of a vector, the only); numbers multiply.
 
     Raises
     ------
@@ -536,10 +578,16 @@ def dot(a: ArrayLike, b: ArrayLike) -> Tensor:
     a, b = _lift(a), _lift(b)
     if a.ndim == 0 or b.ndim == 0:
         return a * b
-    if a.ndim <= 2 and b.ndim <= 2 or b.ndim == 1:
+    if (a.ndim <= 2 and b.ndim <= 2) or b.ndim == 1:
         return matmul(a, b)
     if a.shape[-1] != b.shape[-2]:
-        raise ShapeError(message("dot", f"the last axis of a and the second last of b must agree: {a.shape} and {b.shape}", {"a": a, "b": b}))
+        raise ShapeError(
+            message(
+                "dot",
+                f"the last axis of a and the second last of b must agree: {a.shape} and {b.shape}",
+                {"a": a, "b": b},
+            )
+        )
     k = b.shape[-2]
     rest = b.shape[:-2] + b.shape[-1:]
     right = reshape(moveaxis(b, -2, 0), (k, -1))
@@ -574,13 +622,22 @@ def einsum(subscripts: str, *operands: ArrayLike) -> Tensor:
     """
     values = [_lift(x) for x in operands]
     if not isinstance(subscripts, str):
-        raise ArgumentError(message("einsum", "the first argument is the subscripts, a string", {"subscripts": subscripts}, "einsum('ij,jk->ik', a, b)"))
+        raise ArgumentError(
+            message(
+                "einsum",
+                "the first argument is the subscripts, a string",
+                {"subscripts": subscripts},
+                "einsum('ij,jk->ik', a, b)",
+            )
+        )
     given = {f"operand {k}": v for k, v in enumerate(values)}
     text = subscripts.replace(" ", "")
     left, arrow, right = text.partition("->")
     terms = left.split(",")
     if len(terms) != len(values):
-        raise ShapeError(message("einsum", f"{subscripts!r} names {len(terms)} operands, {len(values)} were given", given))
+        raise ShapeError(
+            message("einsum", f"{subscripts!r} names {len(terms)} operands, {len(values)} were given", given)
+        )
     spare = [c for c in "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz" if c not in text]
     lengths = [x.ndim - len(t.replace("...", "")) for t, x in zip(terms, values, strict=True)]
     dots = builtins.max([n for n, t in zip(lengths, terms, strict=True) if "..." in t], default=0)
@@ -594,12 +651,16 @@ def einsum(subscripts: str, *operands: ArrayLike) -> Tensor:
         labels = "".join(terms)
         right = hidden + "".join(sorted(c for c in set(labels) if labels.count(c) == 1 and c not in hidden))
     if len(set(right)) != len(right) or not set(right) <= set("".join(terms)):
-        raise ShapeError(message("einsum", f"the result's labels {right!r} must be distinct labels of the operands", given))
+        raise ShapeError(
+            message("einsum", f"the result's labels {right!r} must be distinct labels of the operands", given)
+        )
     sizes: dict[str, int] = {}
     for k, (term, x) in enumerate(zip(terms, values, strict=True)):
         for label, n in zip(term, x.shape, strict=True):
             if sizes.setdefault(label, n) not in (n, 1) and n != 1:
-                raise ShapeError(message("einsum", f"label {label!r} is {sizes[label]} and, in operand {k}, {n}", given))
+                raise ShapeError(
+                    message("einsum", f"label {label!r} is {sizes[label]} and, in operand {k}, {n}", given)
+                )
             sizes[label] = builtins.max(sizes[label], n) if n else 0
     for k, term in enumerate(terms):
         while len(set(term)) < len(term):  # a repeated label is a diagonal
@@ -613,7 +674,7 @@ def einsum(subscripts: str, *operands: ArrayLike) -> Tensor:
     return evaluate("einsum", *values, subscripts=",".join(terms) + "->" + right)
 
 
-# ----------------------------------------------------------------------------------------------------------------- shape
+# ---------------------------------------------------------------------------------------------------------- shape
 def reshape(a: ArrayLike, shape: int | Sequence[int]) -> Tensor:
     """The same entries in another shape; one size may be -1.
 
@@ -649,7 +710,9 @@ def transpose(a: ArrayLike, axes: Sequence[int] | None = None) -> Tensor:
     order = tuple(range(a.ndim))[::-1] if axes is None else _axes("transpose", tuple(axes), a.ndim)
     assert order is not None
     if len(order) != a.ndim:
-        raise ShapeError(message("transpose", f"every axis must be named once: {tuple(axes or ())} for {a.ndim} axes", {"a": a}))
+        raise ShapeError(
+            message("transpose", f"every axis must be named once: {tuple(axes or ())} for {a.ndim} axes", {"a": a})
+        )
     return evaluate("transpose", a, axes=order)
 
 
@@ -679,7 +742,9 @@ def moveaxis(a: ArrayLike, source: int | Sequence[int], destination: int | Seque
     a = _lift(a)
     src, dst = _axes("moveaxis", source, a.ndim), _axes("moveaxis", destination, a.ndim)
     if src is None or dst is None or len(src) != len(dst):
-        raise ShapeError(message("moveaxis", "needs as many destinations as sources", {"source": source, "destination": destination}))
+        raise ShapeError(
+            message("moveaxis", "needs as many destinations as sources", {"source": source, "destination": destination})
+        )
     order = [i for i in range(a.ndim) if i not in src]
     for d, s in sorted(zip(dst, src, strict=True)):
         order.insert(d, s)
@@ -738,7 +803,7 @@ def broadcast_to(a: ArrayLike, shape: int | Sequence[int]) -> Tensor:
 
 
 def _several(name: str, arrays: Any) -> list[Tensor]:
-    if isinstance(arrays, Tensor) and arrays.ndim == 0 or not hasattr(arrays, "__iter__"):
+    if (isinstance(arrays, Tensor) and arrays.ndim == 0) or not hasattr(arrays, "__iter__"):
         raise ArgumentError(message(name, "takes a list of arrays", {"arrays": arrays}, f"{name}([a, b])"))
     return [_lift(a) for a in arrays]
 
@@ -765,8 +830,14 @@ def concatenate(arrays: Sequence[ArrayLike], axis: int | None = 0) -> Tensor:
     k = _axis("concatenate", axis, values[0].ndim)
     first = values[0].shape
     for n, a in enumerate(values):
-        if a.ndim != len(first) or builtins.any(i != k and p != q for i, (p, q) in enumerate(zip(a.shape, first, strict=True))):
-            raise ShapeError(message("concatenate", f"all shapes must agree but for axis {k}: array 0 is {first}, array {n} is {a.shape}"))
+        if a.ndim != len(first) or builtins.any(
+            i != k and p != q for i, (p, q) in enumerate(zip(a.shape, first, strict=True))
+        ):
+            raise ShapeError(
+                message(
+                    "concatenate", f"all shapes must agree but for axis {k}: array 0 is {first}, array {n} is {a.shape}"
+                )
+            )
     return evaluate("concatenate", *values, axis=k)
 
 
@@ -786,8 +857,12 @@ def stack(arrays: Sequence[ArrayLike], axis: int = 0) -> Tensor:
     values = _several("stack", arrays)
     if len({a.shape for a in values}) != 1:
         shapes = ", ".join(dict.fromkeys(str(a.shape) for a in values))
-        raise ShapeError(message("stack", f"all shapes must be equal: {shapes}" if values else "needs at least one array"))
-    return concatenate([expand_dims(a, _axis("stack", axis, a.ndim + 1)) for a in values], _axis("stack", axis, values[0].ndim + 1))
+        raise ShapeError(
+            message("stack", f"all shapes must be equal: {shapes}" if values else "needs at least one array")
+        )
+    return concatenate(
+        [expand_dims(a, _axis("stack", axis, a.ndim + 1)) for a in values], _axis("stack", axis, values[0].ndim + 1)
+    )
 
 
 def split(a: ArrayLike, indices_or_sections: int | Sequence[int], axis: int = 0) -> list[Tensor]:
@@ -812,15 +887,19 @@ def split(a: ArrayLike, indices_or_sections: int | Sequence[int], axis: int = 0)
         if parts < 1 or n % parts:
             raise ShapeError(message("split", f"axis {k} of length {n} has no {parts} equal parts", {"a": a}))
         edges = [n * i // parts for i in range(parts + 1)]
-        pairs = list(zip(edges, edges[1:], strict=False))
+        pairs = list(pairwise(edges))
     else:
         try:
             cuts = [c.__index__() for c in indices_or_sections]
         except (TypeError, AttributeError):
             raise ArgumentError(
-                message("split", "takes a number of equal parts, or the indices to cut at", {"indices_or_sections": indices_or_sections})
+                message(
+                    "split",
+                    "takes a number of equal parts, or the indices to cut at",
+                    {"indices_or_sections": indices_or_sections},
+                )
             ) from None
-        pairs = list(zip([0, *cuts], [*cuts, None], strict=True))  # type: ignore[list-item]
+        pairs = list(zip([0, *cuts], [*cuts, None], strict=True))
     return [a[(slice(None),) * k + (slice(lo, hi),)] for lo, hi in pairs]
 
 
@@ -838,7 +917,7 @@ def flip(a: ArrayLike, axis: Axis = None) -> Tensor:
 
 
 def pad(a: ArrayLike, pad_width: Any, mode: str = "constant", constant_values: Any = 0) -> Tensor:
-    """Entries added at the ends of axes: `pad_width` as NumPy's; mode "constant", "edge", "reflect", "symmetric" or "wrap".
+    """Entries added at the ends of axes: `pad_width` as NumPy's; mode constant, edge, reflect, symmetric or wrap.
 
     Raises
     ------
@@ -855,7 +934,13 @@ def pad(a: ArrayLike, pad_width: Any, mode: str = "constant", constant_values: A
     try:
         widths = np.broadcast_to(np.asarray(pad_width, np.intp), (a.ndim, 2))
     except (ValueError, TypeError):
-        raise ShapeError(message("pad", f"pad_width is n, (before, after), or one such pair for each of {a.ndim} axes", {"pad_width": pad_width})) from None
+        raise ShapeError(
+            message(
+                "pad",
+                f"pad_width is n, (before, after), or one such pair for each of {a.ndim} axes",
+                {"pad_width": pad_width},
+            )
+        ) from None
     if (widths < 0).any():
         raise ShapeError(message("pad", "widths cannot be negative", {"pad_width": pad_width}, "slice instead: a[1:]"))
     if mode == "constant":
@@ -867,7 +952,9 @@ def pad(a: ArrayLike, pad_width: Any, mode: str = "constant", constant_values: A
         frame = np.pad(np.zeros(a.shape, a.dtype), widths, constant_values=constant_values)
         return inner + frame
     if mode not in ("edge", "reflect", "symmetric", "wrap"):
-        raise ArgumentError(message("pad", "mode is 'constant', 'edge', 'reflect', 'symmetric' or 'wrap'", {"mode": mode}))
+        raise ArgumentError(
+            message("pad", "mode is 'constant', 'edge', 'reflect', 'symmetric' or 'wrap'", {"mode": mode})
+        )
     if a.size == 0:
         raise ShapeError(message("pad", f"an empty array has nothing to pad with in mode {mode!r}", {"a": a}))
     source = np.pad(np.arange(a.size).reshape(a.shape), widths, mode=mode)  # type: ignore[call-overload]
@@ -976,11 +1063,26 @@ def _shaping(function: Callable[..., Any]) -> Callable[..., Any]:
     return method
 
 
+_f: Callable[..., Any]
 for _f in (sum, mean, prod, max, min, var, std, logsumexp, argmax, argmin, cumsum):
     setattr(Value, _f.__name__, _reducing(_f))
 for _f in (reshape, transpose):
     setattr(Tensor, _f.__name__, _shaping(_f))
-for _f in (moveaxis, swapaxes, squeeze, expand_dims, repeat, take, clip, astype, dot, flip, split, softmax, log_softmax):
+for _f in (
+    moveaxis,
+    swapaxes,
+    squeeze,
+    expand_dims,
+    repeat,
+    take,
+    clip,
+    astype,
+    dot,
+    flip,
+    split,
+    softmax,
+    log_softmax,
+):
     setattr(Tensor, _f.__name__, _method(_f))
 for _f in (ops.exp, ops.log, ops.sqrt, ops.tanh, ops.sigmoid, ops.relu, ops.sin, ops.cos, ops.square, ops.abs):
     setattr(Value, _f.__name__, _method(_f))
@@ -996,9 +1098,9 @@ Tensor.flatten = Tensor.ravel = _flatten  # type: ignore[attr-defined]
 NUMPY_FUNCTIONS.update(
     {
         getattr(np, f.__name__): f
-        for f in (sum, mean, prod, max, min, var, std, cumsum, argmax, argmin, clip, where, matmul, dot, outer, einsum, reshape, transpose,
-                  swapaxes, moveaxis, expand_dims, squeeze, broadcast_to, concatenate, stack, split, flip, pad, repeat, take, zeros_like,
-                  ones_like)
+        for f in (sum, mean, prod, max, min, var, std, cumsum, argmax, argmin, clip, where, matmul, dot, outer, einsum,
+                  reshape, transpose, swapaxes, moveaxis, expand_dims, squeeze, broadcast_to, concatenate, stack, split,
+                  flip, pad, repeat, take, zeros_like, ones_like)
     }
 )  # fmt: skip
 NUMPY_FUNCTIONS[np.amax], NUMPY_FUNCTIONS[np.amin] = max, min

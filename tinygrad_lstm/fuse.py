@@ -1,4 +1,4 @@
-"""`@fuse`: a function of elementwise operations becomes one operation, one kernel forward and one derived kernel back."""
+"""`@fuse`: a function of elementwise operations becomes one operation: a kernel forward, a derived kernel back."""
 
 from __future__ import annotations
 
@@ -21,19 +21,32 @@ class Fused:
         self.__doc__ = function.__doc__
         parameters = list(inspect.signature(function).parameters.values())
         if not parameters or any(p.kind not in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters):
-            raise TraceError(message(self.__name__, "a fused function has positional arguments only", remedy="def f(x, y): ..."))
+            raise TraceError(
+                message(self.__name__, "a fused function has positional arguments only", remedy="def f(x, y): ...")
+            )
         self.names = tuple(p.name for p in parameters)
         self._parameters = inspect.signature(function)
         trace = Trace()
         inputs = tuple(trace.leaf(n) for n in self.names)
         output = function(*inputs)
         if not isinstance(output, Node):
-            raise TraceError(message(self.__name__, f"must return one value computed from its arguments, not {type(output).__name__}"))
+            raise TraceError(
+                message(
+                    self.__name__, f"must return one value computed from its arguments, not {type(output).__name__}"
+                )
+            )
         if output.op is None:
             output = trace.apply(_COPY, (output,), {})
         verify([output], self.__name__)
         self.op = Op(
-            self.__name__, len(inputs), _unused, self._rule, symbol=self.__name__, names=self.names, graph=(inputs, output), doc=self.__doc__ or ""
+            self.__name__,
+            len(inputs),
+            _unused,
+            self._rule,
+            symbol=self.__name__,
+            names=self.names,
+            graph=(inputs, output),
+            doc=self.__doc__ or "",
         )
 
     def _rule(self, g: Any, y: Any, *args: Any) -> tuple:

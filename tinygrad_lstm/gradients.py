@@ -14,7 +14,9 @@ from .errors import ArgumentError, GradientError, message
 from .tensor import FLOATS, Tensor, _seed, _to_array, _wrap, enable_grad, no_grad
 
 
-def value_and_grad(f: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool = False) -> Callable[..., Any]:
+def value_and_grad(
+    f: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool = False
+) -> Callable[..., Any]:
     """The function that returns (f(*args), gradient of f(*args)).
 
     Parameters
@@ -45,7 +47,9 @@ def value_and_grad(f: Callable[..., Any], argnums: int | Sequence[int] = 0, has_
     try:
         places = tuple(map(index, argnums)) if many else (index(argnums),)  # type: ignore[arg-type]
     except TypeError:
-        raise ArgumentError(message("grad", "argnums is the position of an argument, or a tuple of positions", {"argnums": argnums})) from None
+        raise ArgumentError(
+            message("grad", "argnums is the position of an argument, or a tuple of positions", {"argnums": argnums})
+        ) from None
 
     @wraps(f)
     def derived(*args: Any, **kwargs: Any) -> Any:
@@ -61,7 +65,14 @@ def value_and_grad(f: Callable[..., Any], argnums: int | Sequence[int] = 0, has_
         if not isinstance(y, Tensor):
             raise GradientError(message("grad", "the function must return a Tensor", {"result": y}))
         if y.size != 1:
-            raise GradientError(message("grad", "the function must return a single number", {"result": y}, "sum it: grad(lambda x: f(x).sum())"))
+            raise GradientError(
+                message(
+                    "grad",
+                    "the function must return a single number",
+                    {"result": y},
+                    "sum it: grad(lambda x: f(x).sum())",
+                )
+            )
         if y.requires_grad:
             seed = _seed("grad", y, None)
             own = {x.serial for x in inputs}
@@ -74,7 +85,12 @@ def value_and_grad(f: Callable[..., Any], argnums: int | Sequence[int] = 0, has_
         else:
             found = {}
         parts = [found.get(x.serial) for x in inputs]
-        gradients = iter([g if isinstance(g, Tensor) else _wrap(np.zeros_like(x.data) if g is None else g) for g, x in zip(parts, inputs, strict=True)])
+        gradients = iter(
+            [
+                g if isinstance(g, Tensor) else _wrap(np.zeros_like(x.data) if g is None else g)
+                for g, x in zip(parts, inputs, strict=True)
+            ]
+        )
         answer = tuple(_map(args[k], lambda _: next(gradients)) for k in places)
         return ((y, aux) if has_aux else y), (answer if many else answer[0])
 
@@ -105,7 +121,11 @@ def _fresh(argument: Any) -> Tensor:
             return argument.apply("reshape", argument, shape=argument.shape)
     data = argument.data if isinstance(argument, Tensor) else _to_array(argument)
     if data.dtype.kind != "f":
-        raise ArgumentError(message("grad", f"cannot differentiate by an argument of {data.dtype}", {"argument": argument}, "use floats"))
+        raise ArgumentError(
+            message(
+                "grad", f"cannot differentiate by an argument of {data.dtype}", {"argument": argument}, "use floats"
+            )
+        )
     x = _wrap(data)
     x.requires_grad = True
     return x
@@ -153,7 +173,9 @@ def check_grads(
     >>> tl.check_grads(lambda x: tl.tanh(x) * x, [np.array([0.3, -1.0])], order=2)
     """
     if not isinstance(args, tuple | list):
-        raise ArgumentError(message("check_grads", "args is a list of the arguments", {"args": args}, "check_grads(f, [x])"))
+        raise ArgumentError(
+            message("check_grads", "args is a list of the arguments", {"args": args}, "check_grads(f, [x])")
+        )
     rng = np.random.default_rng(seed)
     values = [_wide(a) for a in args]
     places = [k for k, v in enumerate(values) if isinstance(v, np.ndarray)]
@@ -176,7 +198,7 @@ def check_grads(
             shapes = [rng.standard_normal(t.shape) for t in ys]
         total = None
         for t, w in zip(ys, shapes, strict=True):
-            term = (t * w).sum()  # type: ignore[attr-defined]
+            term = (t * w).sum()
             total = term if total is None else total + term
         assert total is not None
         return total
@@ -187,7 +209,9 @@ def check_grads(
         gradients = grad(current, tuple(places))(*values)
         for k, g in zip(places, gradients, strict=True):
             if g.shape != values[k].shape:
-                raise GradientError(message(name, f"the gradient of argument {k} has shape {g.shape}, the argument {values[k].shape}"))
+                raise GradientError(
+                    message(name, f"the gradient of argument {k} has shape {g.shape}, the argument {values[k].shape}")
+                )
         _compare_entries(name, n, current, values, places, gradients, eps, rtol, atol, rng)
         if n < order:
             direction = [rng.standard_normal(values[k].shape) for k in places]
@@ -204,7 +228,18 @@ def check_grads(
             current = along
 
 
-def _compare_entries(name: str, order: int, f: Any, values: list, places: list[int], gradients: Any, eps: float, rtol: float, atol: float, rng: Any) -> None:  # fmt: skip
+def _compare_entries(
+    name: str,
+    order: int,
+    f: Any,
+    values: list,
+    places: list[int],
+    gradients: Any,
+    eps: float,
+    rtol: float,
+    atol: float,
+    rng: Any,
+) -> None:
     """Every entry of small arguments, a random choice of the entries of large ones."""
     worst: tuple[float, str] | None = None
     for k, g in zip(places, gradients, strict=True):
@@ -218,16 +253,28 @@ def _compare_entries(name: str, order: int, f: Any, values: list, places: list[i
             def shifted(s: float, k: int = k, at: Any = at, x: np.ndarray = x) -> float:
                 moved = x.copy()
                 moved[at] += s
-                return float(f(*[Tensor(moved if i == k else v) if isinstance(v, np.ndarray) else v for i, v in enumerate(values)]).data)
+                return float(
+                    f(
+                        *[
+                            Tensor(moved if i == k else v) if isinstance(v, np.ndarray) else v
+                            for i, v in enumerate(values)
+                        ]
+                    ).data
+                )
 
             numeric = (shifted(step) - shifted(-step)) / (2 * step)
             exact = float(g.data[at])
             error = abs(numeric - exact) / (atol + rtol * max(abs(numeric), abs(exact), 1.0))
             bad = error if error == error else np.inf
             if bad > 1 and (worst is None or bad > worst[0]):
-                worst = (bad, f"order {order}: argument {k}, entry {at}: gradient {exact:.10g}, central difference {numeric:.10g}")
+                worst = (
+                    bad,
+                    f"order {order}: argument {k}, entry {at}: gradient {exact:.10g}, difference {numeric:.10g}",
+                )
     if worst:
-        raise GradientError(message(name, f"wrong gradient; the worst entry is at {worst[1]} ({worst[0]:.3g} times the tolerance)"))
+        raise GradientError(
+            message(name, f"wrong gradient; the worst entry is at {worst[1]} ({worst[0]:.3g} times the tolerance)")
+        )
 
 
 def _wide(a: Any) -> Any:
@@ -237,5 +284,3 @@ def _wide(a: Any) -> Any:
     if isinstance(data, list):
         return np.array(data, np.float64)
     return a
-
-

@@ -45,7 +45,7 @@ class Op:
     numpy: Callable[..., Any]
     vjp: tuple[Callable[..., Any] | None, ...] | Callable[..., Any] | None = None
     code: str | None = None
-    axes: Callable[..., tuple] | None = None
+    axes: Callable[..., Any] | None = None
     symbol: str = ""
     latex: str = ""
     infix: int = 0
@@ -124,8 +124,8 @@ class Value:
     def __le__(self, other: Any): return self.apply("less_equal", self, other)
     def __gt__(self, other: Any): return self.apply("greater", self, other)
     def __ge__(self, other: Any): return self.apply("greater_equal", self, other)
-    def __eq__(self, other: Any): return self.apply("equal", self, other)  # type: ignore[override]
-    def __ne__(self, other: Any): return self.apply("not_equal", self, other)  # type: ignore[override]
+    def __eq__(self, other: Any): return self.apply("equal", self, other)
+    def __ne__(self, other: Any): return self.apply("not_equal", self, other)
     # fmt: on
 
 
@@ -167,7 +167,7 @@ def _serial(value: Value) -> int:
 class Slot(NamedTuple):
     """The cotangent of one of several results of one operation."""
 
-    index: int
+    place: int
     cotangent: Any
 
 
@@ -233,7 +233,7 @@ class Node(Value):
     def __float__(self) -> float:
         raise TraceError(message("float", f"a traced value ({self}) has no number", remedy="keep it symbolic"))
 
-    __int__ = __index__ = __float__  # type: ignore[assignment]
+    __int__ = __index__ = __float__
 
     def __repr__(self) -> str:
         """The name, or the operation and what it reads: one step deep, for a shared graph written out grows exponentially."""

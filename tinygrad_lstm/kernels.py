@@ -24,8 +24,8 @@ from typing import Any
 
 from .errors import ArgumentError, message
 
-# The liberties the compiler gets. Not nnan, ninf: NaN and inf propagate. Not arcp: it makes 1 / sqrt(0) a NaN. Not reassoc:
-# it moves a factor into an inlined exponential, which then no longer overflows where it should (g * cosh(1000)).
+# The liberties the compiler gets. Not nnan, ninf: NaN and inf propagate. Not arcp: it makes 1 / sqrt(0) a NaN. Not
+# reassoc: it moves a factor into an inlined exponential, which then no longer overflows where it should (g * cosh(1000)).
 FLAGS = frozenset({"contract", "nsz"})
 SLOW_COMPILE = 1.0  # seconds after which a first call says why it took so long
 

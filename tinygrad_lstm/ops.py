@@ -12,6 +12,7 @@ import inspect
 import math
 import re
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,9 @@ def function(op: Op) -> Function:
 
         def call(*args: Any) -> Any:  # type: ignore[misc]
             if len(args) != op.arity:
-                raise ArgumentError(message(op.name, f"takes {op.arity} arguments ({', '.join(op.names)}), got {len(args)}"))
+                raise ArgumentError(
+                    message(op.name, f"takes {op.arity} arguments ({', '.join(op.names)}), got {len(args)}")
+                )
             return apply(op, *args)
 
     call.__name__ = call.__qualname__ = op.name
@@ -58,7 +61,11 @@ def _documented(op: Op) -> str:
     sample = [round(low + 0.75 * (high - low), 2) for low, high in op.domain]
     value = op.numpy(*[np.float32(a) for a in sample])
     call = f"tl.{op.name}({', '.join(map(str, sample))}).item()"
-    shown = f">>> {call}\n    {bool(value)}" if value.dtype == bool else f">>> round({call}, 3)\n    {round(float(value), 3)}"
+    shown = (
+        f">>> {call}\n    {bool(value)}"
+        if value.dtype == bool
+        else f">>> round({call}, 3)\n    {round(float(value), 3)}"
+    )
     return f"""{op.doc}.
 
     Elementwise over {", ".join(f"`{n}`" for n in op.names)}, with NumPy's broadcasting: Tensors, traced values, arrays, lists or
@@ -89,7 +96,21 @@ def elementwise_row(
     symbol = symbol if symbol is not None else name
     if latex is None:
         latex = rf"\mathrm{{{{{symbol}}}}}\left(" + ", ".join(f"{{{k}}}" for k in range(arity)) + r"\right)"
-    op = Op(name, arity, numpy, vjp, code, broadcast_axes, symbol, latex, infix, tuple(domain) or ((-3.0, 3.0),) * arity, jit, doc, names)
+    op = Op(
+        name,
+        arity,
+        numpy,
+        vjp,
+        code,
+        broadcast_axes,
+        symbol,
+        latex,
+        infix,
+        tuple(domain) or ((-3.0, 3.0),) * arity,
+        jit,
+        doc,
+        names,
+    )
     OPS[name] = op
     return function(op)
 
@@ -118,7 +139,9 @@ _erf_each = np.frompyfunc(math.erf, 1, 1)
 
 
 def _where(condition, a, b):
-    if type(a) in NUMBERS and type(b) in NUMBERS and not type(a) is type(b) is bool:  # (np.float64 is a float, but no Python number)
+    if (
+        type(a) in NUMBERS and type(b) in NUMBERS and not type(a) is type(b) is bool
+    ):  # (np.float64 is a float, but no Python number)
         a = np.float32(a)  # two Python numbers: float32, as everywhere
     return np.where(condition, a, b)
 
@@ -136,7 +159,9 @@ def _pow_base(g, y, a, b):
 
 def _pow_exponent(g, y, a, b):
     if isinstance(a, Value):
-        still = logical_and(equal(a, 0), greater_equal(b, 0))  # 0**b does not move with b; log 0 must not be met, in any order
+        still = logical_and(
+            equal(a, 0), greater_equal(b, 0)
+        )  # 0**b does not move with b; log 0 must not be met, in any order
         return g * where(still, 0.0, y * log(where(still, 1.0, a)))
     return g * (y * math.log(a)) if a > 0 else g * (y * 0.0 if a == 0 else y * math.nan)
 
@@ -150,6 +175,15 @@ def _split_tie(first: bool):
 
 
 # ----------------------------------------------------------------------------------------------- the elementwise table
+# Rules that mention rows further down: known to a type checker from here on.
+sign: Function
+floor: Function
+cos: Function
+cosh: Function
+where: Function
+less_equal: Function
+minimum: Function
+
 # fmt: off
 #                 name        scalar code                 numpy         vjp, one rule (g, y, *args) an argument
 add = elementwise_row("add", "({0} + {1})", np.add, (lambda g, y, a, b: g, lambda g, y, a, b: g), symbol="+", latex="{0} + {1}", infix=1, doc="a + b")
@@ -255,20 +289,37 @@ def elementwise(
     if not name.isidentifier():
         raise ArgumentError(message("elementwise", f"the name {name!r} is not an identifier"))
     if name in OPS and name not in _users:
-        raise ArgumentError(message("elementwise", f"the name {name!r} is taken by the library", remedy="choose another name"))
+        raise ArgumentError(
+            message("elementwise", f"the name {name!r} is taken by the library", remedy="choose another name")
+        )
     arity = 0
     while f"{{{arity}}}" in code:
         arity += 1
     if arity == 0:
-        raise ArgumentError(message("elementwise", f"code {code!r} names no argument", remedy="write the arguments as {0}, {1}, ..."))
-    if not (callable(vjp) or isinstance(vjp, tuple) and len(vjp) == arity):
-        raise ArgumentError(message("elementwise", f"vjp must be a function (g, y, *args) -> tuple, or {arity} rules in a tuple"))
+        raise ArgumentError(
+            message("elementwise", f"code {code!r} names no argument", remedy="write the arguments as {0}, {1}, ...")
+        )
+    if not (callable(vjp) or (isinstance(vjp, tuple) and len(vjp) == arity)):
+        raise ArgumentError(
+            message("elementwise", f"vjp must be a function (g, y, *args) -> tuple, or {arity} rules in a tuple")
+        )
     derived = numpy_of_code(name, code, arity)
     text, names = _read_code(code, arity)
     for k, x in reversed(list(enumerate(names))):
         text = re.sub(rf"\b{x}\b", f"{{{k}}}", text)
     _users.add(name)
-    return elementwise_row(name, f"({text})", numpy or derived, vjp, arity=arity, symbol=symbol, latex=latex, domain=domain, jit=True, doc=doc)
+    return elementwise_row(
+        name,
+        f"({text})",
+        numpy or derived,
+        vjp,
+        arity=arity,
+        symbol=symbol,
+        latex=latex,
+        domain=domain,
+        jit=True,
+        doc=doc,
+    )
 
 
 # What generated kernels can call; a row's code may use these and arithmetic, comparisons, `and`, `or`, `not`, `a if c else b`.
@@ -307,7 +358,9 @@ class _Whole(ast.NodeTransformer):
     def visit_Compare(self, node: ast.Compare) -> Any:
         self.generic_visit(node)
         operands = [node.left, *node.comparators]
-        links: list[ast.expr] = [ast.Compare(a, [op], [b]) for a, op, b in zip(operands, node.ops, operands[1:], strict=False)]
+        links: list[ast.expr] = [
+            ast.Compare(a, [op], [b]) for a, op, b in zip(operands, node.ops, operands[1:], strict=False)
+        ]
         return _fold("logical_and", links)
 
 
@@ -336,9 +389,13 @@ def _read_code(code: str, arity: int) -> tuple[str, list[str]]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Name) and node.id not in CALLABLE and node.id not in names:
             raise ArgumentError(
-                message("elementwise", f"code {code!r} uses {node.id!r}, which no kernel knows", remedy=f"there are: {', '.join(CALLABLE)}")
+                message(
+                    "elementwise",
+                    f"code {code!r} uses {node.id!r}, which no kernel knows",
+                    remedy=f"there are: {', '.join(CALLABLE)}",
+                )
             )
-        if not isinstance(node, _ALLOWED) or isinstance(node, ast.Constant) and not isinstance(node.value, NUMBERS):
+        if not isinstance(node, _ALLOWED) or (isinstance(node, ast.Constant) and not isinstance(node.value, NUMBERS)):
             raise ArgumentError(message("elementwise", f"code {code!r} must be arithmetic on its arguments"))
     return ast.unparse(_Scalar().visit(tree)), names
 
@@ -356,15 +413,25 @@ def numpy_of_code(name: str, code: str, arity: int) -> Function:
 def _product_axes(shapes: list, **_: Any) -> tuple:
     W, v = shapes
     if W is None or v is None:
-        raise TraceError(message("@", "a fused function is elementwise: it has no products", remedy="multiply outside, or declare a cell"))
+        raise TraceError(
+            message(
+                "@", "a fused function is elementwise: it has no products", remedy="multiply outside, or declare a cell"
+            )
+        )
     if len(W) != 2 or "batch" in W or not v or "batch" not in v:
         raise TraceError(
-            message("@", "a product is `parameter @ value`, the parameter with two axes (rows columns)", {"left": _show(W), "right": _show(v)})
+            message(
+                "@",
+                "a product is `parameter @ value`, the parameter with two axes (rows columns)",
+                {"left": _show(W), "right": _show(v)},
+            )
         )
     if W[1] != v[-1]:
         raise ShapeError(
             message(
-                "@", f"a parameter with axes '{W[0]} {W[1]}' multiplies a value with axis '{W[1]}', not '{v[-1]}'", {"left": _show(W), "right": _show(v)}
+                "@",
+                f"a parameter with axes '{W[0]} {W[1]}' multiplies a value with axis '{W[1]}', not '{v[-1]}'",
+                {"left": _show(W), "right": _show(v)},
             )
         )
     return (*v[:-1], W[0])
@@ -434,7 +501,11 @@ def _row_axes(name: str) -> Function:
         (shape,) = shapes
         if shape is None or axis not in (-1, (-1,)) or not keepdims or len(shape) < 2:
             raise TraceError(
-                message(name, "in a declared body reduces the last axis of a value and keeps it", remedy=f"write tl.{name}(a, axis=-1, keepdims=True)")
+                message(
+                    name,
+                    "in a declared body reduces the last axis of a value and keeps it",
+                    remedy=f"write tl.{name}(a, axis=-1, keepdims=True)",
+                )
             )
         return (*shape[:-1], 1)
 
@@ -457,13 +528,15 @@ array_row("broadcast_to", lambda x, shape: np.broadcast_to(x, shape), (lambda g,
 
 def expand_reduced(g: Any, y: Any, x: Any, axis: Any, keepdims: bool) -> Any:
     """Bring a reduction's cotangent (or result) back to the number of axes of its argument."""
-    if keepdims or isinstance(axis, int) and axis == -1 and keepdims:
+    if keepdims or (isinstance(axis, int) and axis == -1 and keepdims):
         return g
     return apply("reshape", g, shape=_kept(x.shape, axis))
 
 
 def _kept(shape: tuple, axis: Any) -> tuple:
-    axes = range(len(shape)) if axis is None else [a % len(shape) for a in (axis if isinstance(axis, tuple) else (axis,))]
+    axes = (
+        range(len(shape)) if axis is None else [a % len(shape) for a in (axis if isinstance(axis, tuple) else (axis,))]
+    )
     return tuple(1 if i in set(axes) else n for i, n in enumerate(shape))
 
 
@@ -511,7 +584,9 @@ def _sum(x, axis, keepdims):
 
 
 def _matmul(a, b):
-    return a.dot(b) if a.ndim == b.ndim == 2 else np.matmul(a, b)  # the same product, a quarter of a small one's time less
+    return (
+        a.dot(b) if a.ndim == b.ndim == 2 else np.matmul(a, b)
+    )  # the same product, a quarter of a small one's time less
 
 
 # fmt: off
@@ -550,7 +625,9 @@ def inverse(axes: tuple[int, ...]) -> tuple[int, ...]:
 def _put(g, index, shape):
     """Zeros of `shape` with g added at index: what getitem takes out is put back, repeated entries summed."""
     z = np.zeros(shape, g.dtype)
-    if all(isinstance(i, slice | int | type(Ellipsis) | None) for i in (index if isinstance(index, tuple) else (index,))):
+    if all(
+        isinstance(i, slice | int | type(Ellipsis) | None) for i in (index if isinstance(index, tuple) else (index,))
+    ):
         z[index] = g
     else:
         np.add.at(z, index, g)
@@ -563,10 +640,19 @@ array_row("put", _put, (lambda c, y, g, index, shape: apply("getitem", c, index=
 def _concatenate_vjp(g, y, *parts, axis):
     edges = np.cumsum([0] + [p.shape[axis] for p in parts])
     lead = (slice(None),) * axis
-    return tuple(apply("getitem", g, index=(*lead, slice(int(a), int(b)))) for a, b in zip(edges, edges[1:], strict=False))
+    return tuple(
+        apply("getitem", g, index=(*lead, slice(int(a), int(b)))) for a, b in pairwise(edges)
+    )
 
 
-array_row("concatenate", lambda *parts, axis: np.concatenate(parts, axis=axis), _concatenate_vjp, arity=None, symbol="concat", names=())
+array_row(
+    "concatenate",
+    lambda *parts, axis: np.concatenate(parts, axis=axis),
+    _concatenate_vjp,
+    arity=None,
+    symbol="concat",
+    names=(),
+)
 
 
 def _einsum_vjp(g, y, *operands, subscripts):
@@ -589,6 +675,10 @@ def _einsum_vjp(g, y, *operands, subscripts):
 
 
 array_row(
-    "einsum", lambda *operands, subscripts: np.einsum(subscripts, *operands, optimize=len(operands) > 2), _einsum_vjp, arity=None, names=()
+    "einsum",
+    lambda *operands, subscripts: np.einsum(subscripts, *operands, optimize=len(operands) > 2),
+    _einsum_vjp,
+    arity=None,
+    names=(),
 )
 array_row("item", lambda bundle, index: bundle[index], (lambda g, y, bundle, index: Slot(index, g),), symbol="part")

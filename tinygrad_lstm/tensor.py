@@ -78,7 +78,7 @@ _NO_ARGS: tuple[Any, ...] = ()
 
 def evaluate(op: str | Op, *args: Any, **attr: Any) -> Any:
     """Compute a row now. Links to the arguments are kept only if one of them requires a gradient."""
-    row = ops.OPS[op] if type(op) is str else op
+    row = ops.OPS[op] if isinstance(op, str) else op
     values: list[Any] = []
     tracked = False
     for a in args:
@@ -89,23 +89,23 @@ def evaluate(op: str | Op, *args: Any, **attr: Any) -> Any:
         elif type(a) in NUMBERS:
             values.append(a)
         else:
-            return _evaluate_mixed(row, args, attr)  # type: ignore[arg-type]
-    if not tracked and not any([isinstance(a, Tensor) for a in args]):
+            return _evaluate_mixed(row, args, attr)
+    if not tracked and all(type(a) in NUMBERS for a in args):
         return evaluate(row, *[Tensor(a) for a in args], **attr)  # Python numbers alone are float32, as in tl.tensor
     try:
-        if row.graph is not None or row.jit and getattr(values[0], "size", codegen.BIG) >= codegen.BIG:
+        if row.graph is not None or (row.jit and getattr(values[0], "size", codegen.BIG) >= codegen.BIG):
             data = mode.quietly(codegen.forward(row), *values)[0]
         else:
             data = mode.quietly(row.numpy, *values, **attr)
     except RuntimeError:  # the context is in use: an operation's own NumPy function called an operation
         with np.errstate(all="ignore"):
-            data = row.numpy(*values, **attr)  # type: ignore[union-attr]
+            data = row.numpy(*values, **attr)
     except (ValueError, TypeError, IndexError, OverflowError) as error:
         raise explain(row, args, attr, error) from None
     if type(data) is not np.ndarray and type(data) is not tuple:
         data = np.asarray(data, dtype=np.float32 if type(data) is float else None)
-    if tracked and mode.recording and row.vjp is not None and (type(data) is tuple or data.dtype.kind == "f"):  # type: ignore[union-attr]
-        return _fill(_new(Tensor), data, row, args, attr, True)  # type: ignore[arg-type]
+    if tracked and mode.recording and row.vjp is not None and (type(data) is tuple or data.dtype.kind == "f"):
+        return _fill(_new(Tensor), data, row, args, attr, True)
     return _fill(_new(Tensor), data, None, _NO_ARGS, _NO_ATTR, False)
 
 
@@ -114,7 +114,9 @@ def _evaluate_mixed(op: Op, args: tuple, attr: dict[str, Any]) -> Any:
     for a in args:
         if isinstance(a, Node):
             return a.apply(op, *args, **attr)
-    return evaluate(op, *[a if isinstance(a, Tensor) or type(a) in NUMBERS else _argument(op, args, a) for a in args], **attr)
+    return evaluate(
+        op, *[a if isinstance(a, Tensor) or type(a) in NUMBERS else _argument(op, args, a) for a in args], **attr
+    )
 
 
 class Tensor(Value):
@@ -149,15 +151,19 @@ class Tensor(Value):
         _fill(self, _to_array(data, dtype), None, _NO_ARGS, _NO_ATTR, bool(requires_grad))
         if requires_grad and self.data.dtype.kind != "f":
             raise GradientError(
-                message("tensor", f"only floats have gradients, this is {self.data.dtype}", remedy="pass dtype=np.float32 or np.float64")
+                message(
+                    "tensor",
+                    f"only floats have gradients, this is {self.data.dtype}",
+                    remedy="pass dtype=np.float32 or np.float64",
+                )
             )
         self.name = name
 
     # ------------------------------------------------------------------------------------------- the interpreter
-    apply = staticmethod(evaluate)  # type: ignore[assignment]
+    apply = staticmethod(evaluate)
 
     def pullback(self, g: Any, wanted: tuple[bool, ...]) -> Sequence[Any]:  # type: ignore[override]
-        """The cotangents of the arguments: Tensors, with a history if one is recorded, of a Tensor; of an array, arrays.
+        """The cotangents of the arguments: of a Tensor Tensors (with a history if one is recorded), of an array arrays.
 
         Arrays need no histories, so they may take the short ways: the derived NumPy function or fused kernel of an
         elementwise row, the rules on arrays of a row that has them.
@@ -172,7 +178,10 @@ class Tensor(Value):
             return run(g, self.data, *[a.data if isinstance(a, Tensor) else g.dtype.type(a) for a in self.args])
         if op.arrays is not None:
             values, attr = [a.data if isinstance(a, Tensor) else a for a in self.args], self.attr
-            return [rule(g, self.data, *values, **attr) if w and rule else None for rule, w in zip(op.arrays, wanted, strict=True)]
+            return [
+                rule(g, self.data, *values, **attr) if w and rule else None
+                for rule, w in zip(op.arrays, wanted, strict=True)
+            ]
         lifted = {k: _wrap(part) for k, part in g.items()} if type(g) is dict else _wrap(g)
         with no_grad():
             return [_bare(term) for term in op.pullback(lifted, self, wanted)]
@@ -206,7 +215,7 @@ class Tensor(Value):
             found = sweep([self], [seed if create_graph else seed.data], keep=retain_grads, order=list(order))
             for value in values:
                 g = found.get(value.serial)
-                if type(g) is dict or g is None and value.op is not None:
+                if type(g) is dict or (g is None and value.op is not None):
                     continue
                 g = g if isinstance(g, Tensor) else _wrap(np.zeros_like(value.data) if g is None else g)
                 value.grad = g if value.grad is None else value.grad + g
@@ -222,7 +231,7 @@ class Tensor(Value):
         return self.apply("transpose", self, axes=tuple(range(self.data.ndim))[::-1])
 
     def numpy(self) -> np.ndarray:
-        """The value as a NumPy array: read-only, for a Tensor's value never changes. `np.array(x)` makes a copy to write to."""
+        """The value as a NumPy array: read-only, for it never changes. `np.array(x)` makes a copy to write to."""
         view = self.data.view()
         view.flags.writeable = False
         return view
@@ -230,7 +239,9 @@ class Tensor(Value):
     def item(self) -> Any:
         """The value of a one-element tensor as a Python number."""
         if self.data.size != 1:
-            raise ShapeError(message("item", "takes a tensor of one element", {"x": self}, "index it first, or use x.numpy()"))
+            raise ShapeError(
+                message("item", "takes a tensor of one element", {"x": self}, "index it first, or use x.numpy()")
+            )
         return self.data.item()
 
     def tolist(self) -> Any:
@@ -256,7 +267,14 @@ class Tensor(Value):
 
     def __bool__(self) -> bool:
         if self.data.size != 1:
-            raise ShapeError(message("bool", "the truth of several elements is ambiguous", {"x": self}, "use .numpy().any() or .numpy().all()"))
+            raise ShapeError(
+                message(
+                    "bool",
+                    "the truth of several elements is ambiguous",
+                    {"x": self},
+                    "use .numpy().any() or .numpy().all()",
+                )
+            )
         return bool(self.data)
 
     def __float__(self) -> float:
@@ -286,7 +304,9 @@ class Tensor(Value):
 
     def __reduce__(self) -> Any:
         if self.op is not None:
-            raise ArgumentError(message("pickle", "a tensor with a history cannot be copied or pickled", {"x": self}, "use x.detach()"))
+            raise ArgumentError(
+                message("pickle", "a tensor with a history cannot be copied or pickled", {"x": self}, "use x.detach()")
+            )
         return _restore, (self.data, self.requires_grad, self.name)
 
     # --------------------------------------------------------------------------------------------- NumPy's protocols
@@ -300,14 +320,20 @@ class Tensor(Value):
             asked = ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}"
             detail = f" with {', '.join(kwargs)}=" if kwargs and op is not None and method == "__call__" else ""
             raise ArgumentError(
-                message(f"np.{asked}", f"has no gradient rule here{detail}", remedy="use its namesake in tl, or x.numpy() for a constant")
+                message(
+                    f"np.{asked}",
+                    f"has no gradient rule here{detail}",
+                    remedy="use its namesake in tl, or x.numpy() for a constant",
+                )
             )
         return evaluate(op, *inputs)
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
         ours = NUMPY_FUNCTIONS.get(function)
         if ours is None:
-            raise ArgumentError(message(f"np.{function.__name__}", "has no gradient rule here", remedy="use x.numpy() for a constant"))
+            raise ArgumentError(
+                message(f"np.{function.__name__}", "has no gradient rule here", remedy="use x.numpy() for a constant")
+            )
         return ours(*args, **kwargs)
 
     # ------------------------------------------------------------------------------------------------------- indexing
@@ -316,7 +342,12 @@ class Tensor(Value):
 
     def __setitem__(self, index: Any, value: Any) -> None:
         raise ArgumentError(
-            message("x[...] = y", "a tensor's value never changes", {"x": self}, "build the new value: tl.where(mask, y, x), tl.concatenate, tl.stack")
+            message(
+                "x[...] = y",
+                "a tensor's value never changes",
+                {"x": self},
+                "build the new value: tl.where(mask, y, x), tl.concatenate, tl.stack",
+            )
         )
 
     def __pow__(self, other: Any) -> Any:
@@ -361,13 +392,13 @@ def _wrap(data: Any) -> Tensor:
 
 def _has_history(g: Any) -> bool:
     """Whether a cotangent (or one of the parts of several) is a Tensor, not an array."""
-    return isinstance(g, Value) or type(g) is dict and any(isinstance(part, Value) for part in g.values())
+    return isinstance(g, Value) or (type(g) is dict and any(isinstance(part, Value) for part in g.values()))
 
 
 def _bare(term: Any) -> Any:
     """The array of a cotangent."""
     if type(term) is Slot:
-        return Slot(term.index, _bare(term.cotangent))
+        return Slot(term.place, _bare(term.cotangent))
     return term.data if isinstance(term, Tensor) else term
 
 
@@ -386,7 +417,9 @@ def _plain_index(index: Any) -> Any:
         try:
             return np.array([_plain_index(i) for i in index], dtype=None if index else np.intp)
         except ValueError as error:
-            raise ShapeError(message("x[...]", f"a list of indices must be rectangular ({error})", {"index": index})) from None
+            raise ShapeError(
+                message("x[...]", f"a list of indices must be rectangular ({error})", {"index": index})
+            ) from None
     return index
 
 
@@ -398,7 +431,12 @@ def _to_array(data: Any, dtype: Any = None) -> np.ndarray:
         data = data.data
     if isinstance(data, list | tuple) and _tracked_within(data):
         raise ArgumentError(
-            message("tensor", "a list of tensors with a history would lose it", {"data": data}, "tl.stack or tl.concatenate keeps the gradient")
+            message(
+                "tensor",
+                "a list of tensors with a history would lose it",
+                {"data": data},
+                "tl.stack or tl.concatenate keeps the gradient",
+            )
         )
     kind = None if dtype is None else real_dtype("tensor", dtype)
     try:
@@ -406,11 +444,20 @@ def _to_array(data: Any, dtype: Any = None) -> np.ndarray:
     except (ValueError, TypeError, OverflowError) as error:
         ragged = "inhomogeneous" in str(error)
         problem = "its rows have different lengths" if ragged else f"this is no array of numbers ({error})"
-        raise ShapeError(message("tensor", problem, {"data": data}, "give every row the same length, or pad" if ragged else "")) from None
+        raise ShapeError(
+            message("tensor", problem, {"data": data}, "give every row the same length, or pad" if ragged else "")
+        ) from None
     if array.dtype.kind not in "fiub":
-        what = {"U": "text", "S": "bytes", "O": "Python objects", "c": "complex numbers"}.get(array.dtype.kind, str(array.dtype))
+        what = {"U": "text", "S": "bytes", "O": "Python objects", "c": "complex numbers"}.get(
+            array.dtype.kind, str(array.dtype)
+        )
         raise ArgumentError(message("tensor", f"holds numbers and booleans, not {what}", {"data": data}))
-    if dtype is None and not isinstance(data, np.ndarray | np.generic) and array.dtype.kind in "fiu" and not _holds_numpy(data):
+    if (
+        dtype is None
+        and not isinstance(data, np.ndarray | np.generic)
+        and array.dtype.kind in "fiu"
+        and not _holds_numpy(data)
+    ):
         array = array.astype(np.float32)
     return array
 
@@ -422,12 +469,21 @@ def real_dtype(name: str, dtype: Any) -> np.dtype:
     except TypeError:
         kind = None
     if kind is None or kind.kind not in "fiub":
-        raise ArgumentError(message(name, "a tensor holds floats, integers or booleans", {"dtype": str(dtype)}, "for instance dtype=np.float32"))
+        raise ArgumentError(
+            message(
+                name,
+                "a tensor holds floats, integers or booleans",
+                {"dtype": str(dtype)},
+                "for instance dtype=np.float32",
+            )
+        )
     return kind
 
 
 def _tracked_within(data: Any) -> bool:
-    return any(a.requires_grad if isinstance(a, Tensor) else isinstance(a, list | tuple) and _tracked_within(a) for a in data)
+    return any(
+        a.requires_grad if isinstance(a, Tensor) else isinstance(a, list | tuple) and _tracked_within(a) for a in data
+    )
 
 
 def _holds_numpy(data: Any) -> bool:
@@ -445,7 +501,11 @@ def _argument(op: Any, args: Sequence[Any], a: Any) -> Tensor:
     except (ArgumentError, ShapeError):
         names = op.names or tuple("abcdefgh")
         raise ArgumentError(
-            message(op.name, f"takes tensors, arrays and numbers, not {type(a).__name__}", dict(zip(names, args, strict=False)))
+            message(
+                op.name,
+                f"takes tensors, arrays and numbers, not {type(a).__name__}",
+                dict(zip(names, args, strict=False)),
+            )
         ) from None
 
 
@@ -456,10 +516,21 @@ def explain(op: Any, args: Sequence[Any], attr: dict[str, Any], error: Exception
     shapes = [a.shape for a in args if isinstance(a, Tensor)]
     facts = "".join(f", {k}={v!r}"[:80] for k, v in shown.items())
     if op.name in ("matmul", "linear"):
-        return ShapeError(message("matmul", f"the last axis of a and the second last of b must agree: {' @ '.join(map(str, shapes))}", given))
+        return ShapeError(
+            message(
+                "matmul",
+                f"the last axis of a and the second last of b must agree: {' @ '.join(map(str, shapes))}",
+                given,
+            )
+        )
     if op.elementwise and len(shapes) > 1:
         return ShapeError(
-            message(op.name, f"shapes {' and '.join(map(str, shapes))} do not broadcast", given, "axes must be equal or 1, counted from the last")
+            message(
+                op.name,
+                f"shapes {' and '.join(map(str, shapes))} do not broadcast",
+                given,
+                "axes must be equal or 1, counted from the last",
+            )
         )
     if isinstance(error, IndexError):
         return BoundsError(message("x[...]", f"{error}{facts}", {"x": args[0]}))
@@ -473,13 +544,21 @@ def _seed(call: str, y: Tensor, gradient: Any) -> Tensor:
     if not y.requires_grad:
         raise GradientError(
             message(
-                call, "nothing this value was computed from requires a gradient", {"y": y}, "make a leaf with requires_grad=True; and not under no_grad()"
+                call,
+                "nothing this value was computed from requires a gradient",
+                {"y": y},
+                "make a leaf with requires_grad=True; and not under no_grad()",
             )
         )
     if gradient is None:
         if y.size != 1:
             raise GradientError(
-                message(call, "a value of several elements needs a cotangent", {"y": y}, f"y.sum().{call}(), or y.{call}(g) with g of shape {y.shape}")
+                message(
+                    call,
+                    "a value of several elements needs a cotangent",
+                    {"y": y},
+                    f"y.sum().{call}(), or y.{call}(g) with g of shape {y.shape}",
+                )
             )
         return _wrap(np.ones_like(y.data))
     g = gradient if isinstance(gradient, Tensor) else _wrap(_to_array(gradient))
@@ -489,7 +568,7 @@ def _seed(call: str, y: Tensor, gradient: Any) -> Tensor:
 
 
 def replace_value(leaf: Tensor, data: np.ndarray) -> None:
-    """Give a leaf new numbers (optimisers, load_state_dict). Its serial moves on, so that a graph made of the old numbers
+    """Give a leaf new numbers (optimisers, load_state_dict). Its serial moves on, so that a graph made of the old ones
     is refused by the sweep instead of giving a gradient of others."""
     assert leaf.op is None and data.shape == leaf.data.shape and data.dtype == leaf.data.dtype, describe(leaf)
     leaf.data = data

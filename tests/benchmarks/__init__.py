@@ -114,9 +114,8 @@ def measure(competitors: dict[str, str], trials: int = 15) -> tuple[dict[str, fl
 
 def show(seconds: float) -> str:
     """Three digits and a unit: `236 us`, `1.21 ms`."""
-    for unit, size in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
-        if abs(seconds) >= size:
-            break
+    units = (("s", 1.0), ("ms", 1e-3), ("us", 1e-6))
+    unit, size = next((u for u in units if abs(seconds) >= u[1]), units[-1])
     value = seconds / size
     return f"{value:.{2 if abs(value) < 10 else 1 if abs(value) < 100 else 0}f} {unit}"
 

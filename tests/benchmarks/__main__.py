@@ -10,12 +10,16 @@ from pathlib import Path
 
 from . import run
 
-SUITES = sorted(m.name for m in pkgutil.iter_modules([str(Path(__file__).parent)]) if m.name not in ("__main__", "worker"))
+SUITES = sorted(
+    m.name for m in pkgutil.iter_modules([str(Path(__file__).parent)]) if m.name not in ("__main__", "worker")
+)
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
-    parser.add_argument("suites", nargs="*", metavar="suite", help=f"which: {', '.join(SUITES)} (all of them, if none is named)")
+    parser.add_argument(
+        "suites", nargs="*", metavar="suite", help=f"which: {', '.join(SUITES)} (all of them, if none is named)"
+    )
     parser.add_argument("--trials", type=int, help="how many alternating trials (default: what the case says)")
     chosen = parser.parse_args(arguments)
     unknown = set(chosen.suites) - set(SUITES)

@@ -123,15 +123,40 @@ def _numpy(name: str) -> Callable[[], Any]:
     return lambda: function(x)
 
 
-def tanh_ours() -> Callable[[], Any]: return _ours("tanh")
-def tanh_torch() -> Callable[[], Any]: return _torch("tanh")
-def tanh_numpy() -> Callable[[], Any]: return _numpy("tanh")
-def sigmoid_ours() -> Callable[[], Any]: return _ours("sigmoid")
-def sigmoid_torch() -> Callable[[], Any]: return _torch("sigmoid")
-def sigmoid_numpy() -> Callable[[], Any]: return _numpy("sigmoid")
-def swish_ours() -> Callable[[], Any]: return _ours("swish")
-def swish_torch() -> Callable[[], Any]: return _torch("swish")
-def swish_numpy() -> Callable[[], Any]: return _numpy("swish")
+def tanh_ours() -> Callable[[], Any]:
+    return _ours("tanh")
+
+
+def tanh_torch() -> Callable[[], Any]:
+    return _torch("tanh")
+
+
+def tanh_numpy() -> Callable[[], Any]:
+    return _numpy("tanh")
+
+
+def sigmoid_ours() -> Callable[[], Any]:
+    return _ours("sigmoid")
+
+
+def sigmoid_torch() -> Callable[[], Any]:
+    return _torch("sigmoid")
+
+
+def sigmoid_numpy() -> Callable[[], Any]:
+    return _numpy("sigmoid")
+
+
+def swish_ours() -> Callable[[], Any]:
+    return _ours("swish")
+
+
+def swish_torch() -> Callable[[], Any]:
+    return _torch("swish")
+
+
+def swish_numpy() -> Callable[[], Any]:
+    return _numpy("swish")
 
 
 def swish_torch_two() -> Callable[[], Any]:
@@ -143,13 +168,22 @@ def swish_torch_two() -> Callable[[], Any]:
 # ------------------------------------------------------------------------------------------------------------- import
 def _import(statement: str) -> Callable[[], float]:
     timed = f"import time; t = time.perf_counter(); {statement}; print(time.perf_counter() - t)"
-    return lambda: float(subprocess.run([sys.executable, "-c", timed], capture_output=True, text=True, check=True).stdout)
+    return lambda: float(
+        subprocess.run([sys.executable, "-c", timed], capture_output=True, text=True, check=True).stdout
+    )
 
 
-def import_ours() -> Callable[[], float]: return _import("import numpy, tinygrad_lstm")
-def import_numpy() -> Callable[[], float]: return _import("import numpy")
+def import_ours() -> Callable[[], float]:
+    return _import("import numpy, tinygrad_lstm")
+
+
+def import_numpy() -> Callable[[], float]:
+    return _import("import numpy")
+
+
 def import_torch() -> Callable[[], float]:
     import torch  # noqa: F401
+
     return _import("import torch")
 
 
@@ -172,7 +206,9 @@ SUITE = [
     ),
     _case("tanh of a million float32", "tanh"),
     _case("sigmoid of a million float32", "sigmoid"),
-    _case("x * sigmoid(x) of a million float32, fused", "swish", {"torch, two operations": f"{__name__}:swish_torch_two"}),
+    _case(
+        "x * sigmoid(x) of a million float32, fused", "swish", {"torch, two operations": f"{__name__}:swish_torch_two"}
+    ),
     Case(
         "import tinygrad_lstm",
         {OURS: f"{__name__}:import_ours", "NumPy": f"{__name__}:import_numpy", "torch": f"{__name__}:import_torch"},

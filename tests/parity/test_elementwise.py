@@ -27,8 +27,15 @@ BINARY = {
 # where the conventions differ, or where 0 * inf is decided by the order of the factors
 EXTREMES = [0.0, 0.5, -0.5, 1.0, -1.0, 3.0, -3.0, 1000.0, -1000.0, math.inf, -math.inf, math.nan]
 FACTORS_DECIDE = {
-    "silu": [math.inf, -math.inf], "gelu": [math.inf, -math.inf], "sin": [], "softplus": [math.inf, -math.inf], "elu": [], "expm1": [], "tan": [],
-    "reciprocal": [0.0], "sqrt": [-math.inf],
+    "silu": [math.inf, -math.inf],
+    "gelu": [math.inf, -math.inf],
+    "sin": [],
+    "softplus": [math.inf, -math.inf],
+    "elu": [],
+    "expm1": [],
+    "tan": [],
+    "reciprocal": [0.0],
+    "sqrt": [-math.inf],
 }
 OWN_NAN = ("abs", "sign", "leaky_relu")  # torch: sign(nan) = 0, and leaky_relu has the small slope at nan; here as in NumPy  # fmt: skip
 
@@ -43,7 +50,10 @@ def both(ours, theirs, arrays, weights=None):
     y.backward(weights)
     z.backward(torch.tensor(weights))
     zeros = torch.zeros
-    return (y.numpy(), *[m.grad.numpy() for m in mine]), (z.detach().numpy(), *[(zeros(i.shape) if i.grad is None else i.grad).numpy() for i in its])
+    return (y.numpy(), *[m.grad.numpy() for m in mine]), (
+        z.detach().numpy(),
+        *[(zeros(i.shape) if i.grad is None else i.grad).numpy() for i in its],
+    )
 
 
 @pytest.mark.parametrize("name", UNARY)
@@ -66,13 +76,19 @@ def test_binary(name, dtype, rng):
     if name == "pow":
         a = np.abs(a)
     tolerance = 2e-5 if dtype == np.float32 else 1e-12
-    ours, theirs = both(getattr(tl.ops, name) if name in ("mod", "floor_divide") else getattr(tl, name), BINARY[name], [a, b])
+    ours, theirs = both(
+        getattr(tl.ops, name) if name in ("mod", "floor_divide") else getattr(tl, name), BINARY[name], [a, b]
+    )
     for mine, its in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(mine, its, rtol=tolerance, atol=tolerance / 10)
 
 
 def test_powers_at_the_edges():
-    cases = [(a, b) for a, b in product([0.0, 1.0, 2.0, -2.0, -1.0], [0.0, 1.0, 2.0, 3.0, -1.0, 0.5]) if not (a == 0 and b < 0)]
+    cases = [
+        (a, b)
+        for a, b in product([0.0, 1.0, 2.0, -2.0, -1.0], [0.0, 1.0, 2.0, 3.0, -1.0, 0.5])
+        if not (a == 0 and b < 0)
+    ]
     a, b = np.array(cases).T
     ours, theirs = both(tl.pow, torch.pow, [a, b])
     for mine, its in zip(ours, theirs, strict=True):
@@ -96,5 +112,8 @@ def test_clip_and_where(rng):
         np.testing.assert_array_equal(mine, its)
     condition = rng.random((3, 2)) > 0.5
     a = rng.standard_normal((3, 2))
-    for mine, its in zip(*both(lambda p, q: tl.where(condition, p, q), lambda p, q: torch.where(torch.tensor(condition), p, q), [x, a]), strict=True):
+    for mine, its in zip(
+        *both(lambda p, q: tl.where(condition, p, q), lambda p, q: torch.where(torch.tensor(condition), p, q), [x, a]),
+        strict=True,
+    ):
         np.testing.assert_array_equal(mine, its)

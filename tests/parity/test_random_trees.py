@@ -8,12 +8,29 @@ import tinygrad_lstm as tl
 torch = pytest.importorskip("torch", reason="parity with torch; pip install torch")
 
 SHAPES = [(), (3,), (2, 1), (2, 3), (4, 1, 3)]
-UNARY = ["tanh", "sigmoid", "sin", "cos", "square", "exp", "abs", "erf", "log1p_of_square", "relu", "mean", "sum", "reverse", "softmax"]
+UNARY = [
+    "tanh",
+    "sigmoid",
+    "sin",
+    "cos",
+    "square",
+    "exp",
+    "abs",
+    "erf",
+    "log1p_of_square",
+    "relu",
+    "mean",
+    "sum",
+    "reverse",
+    "softmax",
+]
 BINARY = ["add", "sub", "mul", "div", "maximum", "where", "matmul"]
 
 
 class Ours:
-    tanh, sigmoid, sin, cos, square, abs, erf, relu = map(staticmethod, (tl.tanh, tl.sigmoid, tl.sin, tl.cos, tl.square, tl.abs, tl.erf, tl.relu))
+    tanh, sigmoid, sin, cos, square, abs, erf, relu = map(
+        staticmethod, (tl.tanh, tl.sigmoid, tl.sin, tl.cos, tl.square, tl.abs, tl.erf, tl.relu)
+    )
     exp = staticmethod(lambda x: tl.exp(-x * x))
     log1p_of_square = staticmethod(lambda x: tl.log1p(x * x))
     mean = staticmethod(lambda x: x.mean(-1, keepdims=True) if x.ndim else x)
@@ -58,14 +75,20 @@ def build(seed, library, leaves):
         if not broadcasts(a, b):
             continue
         match name:
-            case "add": values.append(a + b)
-            case "sub": values.append(a - 0.5 * b)
-            case "mul": values.append(a * b * 0.7)
-            case "div": values.append(a / (1.5 + b * b))
-            case "maximum": values.append(library.maximum(a, b + 0.01))
-            case "where": values.append(library.where(a > b, a * 2, b))
+            case "add":
+                values.append(a + b)
+            case "sub":
+                values.append(a - 0.5 * b)
+            case "mul":
+                values.append(a * b * 0.7)
+            case "div":
+                values.append(a / (1.5 + b * b))
+            case "maximum":
+                values.append(library.maximum(a, b + 0.01))
+            case "where":
+                values.append(library.where(a > b, a * 2, b))
     total = 0.0
-    for v in values[len(leaves):]:
+    for v in values[len(leaves) :]:
         total = total + (v * v).sum()
     return total
 
@@ -102,10 +125,14 @@ def test_a_random_tree(seed):
         if recorded is None:
             assert leaf.grad is None
             continue
-        np.testing.assert_allclose(leaf.grad.numpy(), recorded.numpy(), rtol=tolerance, atol=tolerance * (1 + np.abs(recorded.numpy()).max()))
+        np.testing.assert_allclose(
+            leaf.grad.numpy(), recorded.numpy(), rtol=tolerance, atol=tolerance * (1 + np.abs(recorded.numpy()).max())
+        )
     if dtype == np.float32 or isinstance(second, float):
         return
-    ours = tl.grad(lambda *xs: sum((g * g).sum() for g in tl.grad(lambda *ys: build(seed, Ours, ys), (0, 1, 2))(*xs)), (0, 1, 2))(*arrays)
+    ours = tl.grad(
+        lambda *xs: sum((g * g).sum() for g in tl.grad(lambda *ys: build(seed, Ours, ys), (0, 1, 2))(*xs)), (0, 1, 2)
+    )(*arrays)
     theirs = torch.autograd.grad(second, its, allow_unused=True)
     for m, i in zip(ours, theirs, strict=True):
         expected = np.zeros(m.shape) if i is None else i.numpy()
