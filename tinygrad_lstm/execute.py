@@ -7,9 +7,12 @@ threads by units and never by terms: no result depends on how many threads there
 
 from __future__ import annotations
 
+import math
+import threading
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
-from typing import Any
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -17,17 +20,41 @@ from . import interpret, kernels
 from .cell import Cell
 from .graph import Node, reachable
 from .kernels import native
-from .loops import BLOCKED, Loop, is_op, sums_of_products
+from .loops import BLOCKED, Factor, Loop, is_op, sums_of_products
 from .plan import varies
 from .interpret import Interpreter
 
-SLICE = 1  # rows of a batch that are worth a thread
+class Block:
+    """Memory for the inside of one call. It goes back to a pool when nobody holds it: a fresh page costs more than its use."""
+
+    _pool: ClassVar[list[np.ndarray]] = []
+    _lock = threading.Lock()
+    KEEP = 1 << 28  # bytes the pool may hold
+
+    def __init__(self, size: int):
+        with Block._lock:
+            fits = [k for k, raw in enumerate(Block._pool) if size <= raw.size - 64 <= 2 * size + 65536]
+            best = min(fits, key=lambda k: Block._pool[k].size, default=None)
+            raw = Block._pool.pop(best) if best is not None else None
+        self._raw = np.empty(size + 64, np.uint8) if raw is None else raw
+        self._start = -self._raw.ctypes.data % 64  # a vector never straddles two cache lines
+        self.address = self._raw.ctypes.data + self._start
+
+    def view(self, offset: int, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+        start = self._start + offset
+        return self._raw[start : start + math.prod(shape) * dtype.itemsize].view(dtype).reshape(shape)
+
+    def __del__(self) -> None:
+        with Block._lock:
+            Block._pool.append(self._raw)
+            while sum(raw.size for raw in Block._pool) > Block.KEEP:
+                Block._pool.pop(0)
 
 
-def aligned(shape: Sequence[int], dtype: Any, zero: bool = False) -> np.ndarray:
-    """An array whose first element lies at a multiple of 64 bytes: a vector never straddles two cache lines."""
-    size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
-    raw = (np.zeros if zero else np.empty)(size + 64, np.uint8)
+def aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """An array for others to keep, whose first element lies at a multiple of 64 bytes."""
+    size = math.prod(shape) * dtype.itemsize
+    raw = np.empty(size + 64, np.uint8)
     start = -raw.ctypes.data % 64
     return raw[start : start + size].view(dtype).reshape(shape)
 
@@ -66,6 +93,7 @@ class Program:
         key = lambda n: (order[users[n.serial][0]], users[n.serial][1]) if n.serial in users else (len(order), 0)
         self.kept = sorted(kept.values(), key=key)
 
+        self.later_weights = [(f.family, "T") for s in self.input_sums if s is not None for f in s.factors]
         self.forward = Loop(
             plan,
             cell.name,
@@ -90,6 +118,8 @@ class Program:
             homes={**{f"carry{k}": [g] for k, g in enumerate(plan.state_cotangents) if g is not None}, "kept": self.kept},
             backward=True,
         )
+
+        self.hoists = any(self.forward.hoists(s) for s in self.forward.sums.values())
 
     def _residuals(self, new: set[int]) -> list[Node]:
         """What BPTT keeps of every step: what backward reads, less the states, less what follows elementwise from the rest."""
@@ -134,133 +164,177 @@ def product(dtype: np.dtype) -> int:
     return kernels.compile_pointer(native.gemm.source("gemm", dtype), "gemm", native.gemm.ARGUMENTS)
 
 
-class Weights:
-    """The products' weights in panels, for one call: offsets into one array by (family, way)."""
+@dataclass(frozen=True)
+class Packing:
+    """How one family's products are packed: `way` "N" for W, "T" for its transpose; sizes in elements."""
 
-    def __init__(self, cell: Cell, arrays: Mapping[str, np.ndarray], wanted: Sequence[tuple[str, str]], dtype: np.dtype):
-        lanes = native.gemm.lanes(dtype)
-        self.at: dict[tuple[str, str], int] = {}
-        self.member: dict[tuple[str, str], int] = {}
-        self.panel: dict[tuple[str, str], int] = {}
-        size = 0
-        jobs = []
-        for family, way in wanted:
-            f = cell.families[family]
-            W = np.ascontiguousarray(arrays[family])
-            members = len(f.members)
-            rows, cols = W.shape[0] // members, W.shape[1]
-            pad_rows, pad_cols = native.gemm.padded(rows, dtype), native.gemm.padded(cols, dtype)
-            self.at[family, way] = size
-            if way == "N":
-                self.member[family, way], self.panel[family, way] = pad_rows * cols, cols * lanes
-                total, panels = members * pad_rows * cols, members * pad_rows // lanes
-            else:
-                self.member[family, way], self.panel[family, way] = pad_rows * lanes, members * pad_rows * lanes
-                total, panels = members * pad_rows * pad_cols, pad_cols // lanes
-            jobs.append((way, W, rows, cols, members, size, panels, total))
-            size += total
-        self.array = aligned((max(1, size),), dtype)
-        base = self.array.ctypes.data
-        for way, W, rows, cols, members, start, panels, total in jobs:
-            pack = helper("pack" if way == "N" else "pack_transposed", dtype)
-            P, source = base + start * dtype.itemsize, W.ctypes.data
+    family: str
+    way: str
+    rows: int
+    cols: int
+    members: int
+    at: int
+    member: int
+    panel: int
+    panels: int
+    size: int
 
-            def job(lo: int, hi: int, pack: Any = pack, source: int = source, P: int = P, rows: int = rows, cols: int = cols, members: int = members) -> None:
-                kernels.call(pack, source, rows, cols, members, P, lo, hi)
 
-            kernels.run_slices(job, panels, at_least=max(1, panels * 65536 // max(1, total)))
+class Layout:
+    """Where everything lies, and every run-time number, for one loop at one size. Derived once, used by every such call.
+
+    Memories inside the call's block have an offset there; the caller's own (inputs, outputs) are patched in by name.
+    """
+
+    def __init__(self, loop: Loop, cell: Cell, sizes: Mapping[Any, int], dtype: np.dtype, slots: Mapping[str, int], batch: int, outside: Sequence[str], more: Sequence[tuple[str, str]] = ()):
+        self.loop, self.sizes, self.dtype, self.batch = loop, dict(sizes), dtype, batch
+        self.lanes = native.gemm.lanes(dtype)
+        self.slots = dict(slots)
+        self.blocks = {name: memory.offsets(self.pad) for name, memory in loop.memories.items()}
+        self.rows = {m: self._row(m) for m in self.slots}
+        self.packings: dict[tuple[str, str], Packing] = {}
+        at = 0
+        for family, way in dict.fromkeys([*((w[1], w[2]) for w in loop.numbers if w[0] == "packed"), *more]):
+            self.packings[family, way] = packing = self._packing(cell, family, way, at)
+            at += packing.size
+        spaces = {m: n * batch * self.rows[m] for m, n in self.slots.items() if m not in outside}
+        spaces |= {"packed": at, "vectors": self.blocks["vectors"][-1], "biases": self.blocks["z"][-1], "zeros": max(self.pad(a) for a in self.sizes)}
+        self.offsets: dict[str, int] = {}
+        end = 0
+        for m, n in spaces.items():
+            self.offsets[m] = end
+            end += -(-n * dtype.itemsize // 64) * 64 + 64
+        self.size = end
+        self.place = np.array([self._number(*what) for what in loop.numbers], np.int64)
+        self.inside = np.array([0, *(self.offsets.get(m, 0) for m in loop.addresses)], np.int64)
+        self.outside = {m: k + 1 for k, m in enumerate(loop.addresses) if m not in self.offsets}
+
+    def pad(self, axis: Any) -> int:
+        return self.lanes if axis == 1 else -(-self.sizes[axis] // self.lanes) * self.lanes
+
+    def _row(self, memory: str) -> int:
+        """The length of a row; a multiple of a kilobyte would send the rows to the same few sets of the cache."""
+        if memory in self.blocks and memory in BLOCKED:
+            n = self.blocks[memory][-1]
+            return n + self.lanes if n and n * self.dtype.itemsize % 1024 == 0 else n
+        first = next(iter(self.loop.memories[memory].blocks.values()))
+        return self.pad(first.shape[-1])
+
+    def _packing(self, cell: Cell, family: str, way: str, at: int) -> Packing:
+        f = cell.families[family]
+        rows, cols = (1 if a == 1 else self.sizes[a] for a in f.axes)
+        pad_rows, pad_cols, n = self.pad(f.axes[0]), self.pad(f.axes[1]), len(f.members)
+        if way == "N":
+            return Packing(family, way, rows, cols, n, at, pad_rows * cols, cols * self.lanes, n * pad_rows // self.lanes, n * pad_rows * cols)
+        return Packing(family, way, rows, cols, n, at, pad_rows * self.lanes, n * pad_rows * self.lanes, pad_cols // self.lanes, n * pad_rows * pad_cols)
+
+    def _number(self, kind: str, *what: Any) -> int:
+        if kind == "size":
+            return self.sizes[what[0]]
+        if kind in ("pad", "panels"):
+            return self.pad(what[0]) // (self.lanes if kind == "panels" else 1)
+        if kind == "row":
+            return self.rows[what[0]]
+        if kind == "slots":
+            return self.slots[what[0]]
+        if kind == "at":
+            return self.blocks[what[0]][what[1]]
+        packing = self.packings[what[0], what[1]]
+        return {"packed": packing.at, "member": packing.member, "panel": packing.panel}[kind]
+
+    def width(self, node: Node) -> int:
+        return 1 if node.shape[-1] == 1 else self.sizes[node.shape[-1]]
+
+
+_layouts: dict[Any, Layout] = {}
+
+
+def layout(loop: Loop, cell: Cell, sizes: Mapping[Any, int], dtype: np.dtype, slots: Mapping[str, int], batch: int, outside: Sequence[str], more: Sequence[tuple[str, str]] = ()) -> Layout:
+    key = (loop, dtype, batch, tuple(sizes.items()), tuple(slots.items()))
+    found = _layouts.get(key)
+    if found is None:
+        if len(_layouts) > 256:
+            _layouts.clear()
+        found = _layouts[key] = Layout(loop, cell, sizes, dtype, slots, batch, outside, more)
+    return found
 
 
 class Run:
-    """Memory and numbers of one call of a loop."""
+    """One call of a loop: its block, and the arrays of the caller."""
 
-    def __init__(self, cell: Cell, loop: Loop, sizes: Mapping[Any, int], dtype: np.dtype, weights: Weights):
-        self.cell, self.loop, self.sizes, self.dtype, self.weights = cell, loop, sizes, dtype, weights
-        self.arrays: dict[str, np.ndarray] = {"packed": weights.array}
-        self.rows: dict[str, int] = {}
-        self.slots: dict[str, int] = {}
-        self.offsets = {name: memory.offsets(self.pad) for name, memory in loop.memories.items()}
+    def __init__(self, layout: Layout):
+        self.layout = layout
+        self.block = Block(layout.size)
+        self.address = layout.inside + self.block.address
+        self.address[0] = product(layout.dtype)
+        self.given: dict[str, np.ndarray] = {}
 
-    def pad(self, axis: Any) -> int:
-        return native.gemm.lanes(self.dtype) if axis == 1 else native.gemm.padded(self.sizes[axis], self.dtype)
+    def view(self, memory: str) -> np.ndarray:
+        """A memory as an array (slots, B, row)."""
+        if memory in self.given:
+            return self.given[memory]
+        own = self.layout
+        return self.block.view(own.offsets[memory], (own.slots[memory], own.batch, own.rows[memory]), own.dtype)
 
     def give(self, memory: str, array: np.ndarray) -> None:
-        """An array (slots, B, row) as a memory."""
-        self.arrays[memory] = array
-        if array.ndim == 3:
-            self.slots[memory], self.rows[memory] = array.shape[0], array.strides[1] // array.itemsize
+        """An array of the caller as a memory; its rows must be as long as the layout says."""
+        self.given[memory] = array
+        at = self.layout.outside.get(memory)
+        if at is not None:
+            self.address[at] = array.ctypes.data
 
-    def row(self, memory: str) -> int:
-        return self.offsets[memory][-1]
+    def at(self, memory: str) -> int:
+        return self.given[memory].ctypes.data if memory in self.given else self.block.address + self.layout.offsets[memory]
 
-    def place(self) -> np.ndarray:
-        out = []
-        for kind, *what in self.loop.numbers:
-            if kind == "size":
-                out.append(self.sizes[what[0]])
-            elif kind == "pad":
-                out.append(self.pad(what[0]))
-            elif kind == "panels":
-                out.append(self.pad(what[0]) // native.gemm.lanes(self.dtype))
-            elif kind == "row":
-                out.append(self.rows[what[0]])
-            elif kind == "slots":
-                out.append(self.slots[what[0]])
-            elif kind == "at":
-                out.append(self.offsets[what[0]][what[1]])
-            else:
-                out.append({"packed": self.weights.at, "member": self.weights.member, "panel": self.weights.panel}[kind][what[0], what[1]])
-        return np.array(out, np.int64)
-
-    def address(self) -> np.ndarray:
-        return np.array([product(self.dtype), *(self.arrays[m].ctypes.data for m in self.loop.addresses)], np.int64)
-
-    def vectors(self, machine: Interpreter) -> None:
-        """Parameters and static values that the loop reads, a block each; the starting values of the sums."""
-        out = np.zeros(max(1, self.row("vectors")), self.dtype)
-        for k, node in enumerate(self.loop.memories["vectors"].blocks.values()):
-            value = np.asarray(machine.static[node.serial]).reshape(-1)
-            start = self.offsets["vectors"][k]
-            out[start : start + value.size] = value
-        self.arrays["vectors"] = out
-        biases = np.zeros(max(1, self.row("z")), self.dtype)
-        for k, node in enumerate(self.loop.memories["z"].blocks.values()):
-            start = self.offsets["z"][k]
-            for vector in self.loop.sums[node.serial].vectors:
-                value = np.asarray(machine.static[vector.serial]).reshape(-1)
-                biases[start : start + self.sizes[node.shape[-1]] if node.shape[-1] != 1 else start + 1] += value
-        self.arrays["biases"] = biases
-        widest = max([native.gemm.lanes(self.dtype), *(self.pad(a) for a in self.sizes if a != 1)])
-        self.arrays["zeros"] = np.zeros(widest, self.dtype)
-
-    def wanted(self) -> list[tuple[str, str]]:
-        return [(w[1], w[2]) for w in self.loop.numbers if w[0] == "packed"]
+    def fill(self, machine: Interpreter) -> None:
+        """Weights in panels; the parameters that the loop reads as vectors; what the sums of products start from."""
+        own = self.layout
+        for (family, way), packing in own.packings.items():
+            pack = helper("pack" if way == "N" else "pack_transposed", own.dtype)
+            W = np.ascontiguousarray(machine.arrays[family])
+            to, at = self.at("packed") + packing.at * own.dtype.itemsize, W.ctypes.data
+            job = partial(_packed, pack, at, packing.rows, packing.cols, packing.members, to)
+            kernels.run_slices(job, packing.panels, at_least=max(1, packing.panels * 65536 // max(1, packing.size)))
+        flat = lambda memory, n: self.block.view(own.offsets[memory], (n,), own.dtype)
+        if own.loop.memories["vectors"].blocks:
+            vectors = flat("vectors", own.blocks["vectors"][-1])
+            vectors.fill(0)
+            for start, node in zip(own.blocks["vectors"], own.loop.memories["vectors"].blocks.values(), strict=False):
+                value = np.asarray(machine.static[node.serial]).reshape(-1)
+                vectors[start : start + value.size] = value
+        biases = flat("biases", own.blocks["z"][-1])
+        biases.fill(0)
+        for start, node in zip(own.blocks["z"], own.loop.memories["z"].blocks.values(), strict=False):
+            for vector in own.loop.sums[node.serial].vectors:
+                biases[start : start + own.width(node)] += np.asarray(machine.static[vector.serial]).reshape(-1)
+        flat("zeros", max(own.pad(a) for a in own.sizes)).fill(0)
 
 
-def wanted_weights(loop: Loop) -> list[tuple[str, str]]:
-    return [(w[1], w[2]) for w in loop.numbers if w[0] == "packed"]
+def _packed(pack: Any, at: int, rows: int, cols: int, members: int, to: int, lo: int, hi: int) -> None:
+    kernels.call(pack, at, rows, cols, members, to, lo, hi)
 
 
 class Tape:
     """What the forward run leaves for the backward one."""
 
-    def __init__(self, machine: Interpreter, run: Run, xs: Sequence[np.ndarray], active: np.ndarray, ragged: bool):
-        self.machine, self.run, self.xs, self.active, self.ragged = machine, run, xs, active, ragged
+    def __init__(self, machine: Interpreter, run: Run, active: np.ndarray, ragged: bool):
+        self.machine, self.run, self.active, self.ragged = machine, run, active, ragged
 
 
 def padded_copy(x: np.ndarray, width: int) -> np.ndarray:
     """(T, B, n) with rows of `width`, zeros behind; x itself if it is that already."""
     if x.shape[-1] == width and x.flags.c_contiguous:
         return x
-    out = aligned((*x.shape[:-1], width), x.dtype, zero=True)
+    out = aligned((*x.shape[:-1], width), x.dtype)
     out[..., : x.shape[-1]] = x
+    out[..., x.shape[-1] :] = 0
     return out
 
 
 def run_forward(cell: Cell, arrays: Mapping[str, np.ndarray], xs: Sequence[np.ndarray], states: Sequence[np.ndarray], active: np.ndarray | None, keep: bool) -> tuple[np.ndarray, list[np.ndarray], Any]:  # fmt: skip
-    """All steps; xs: (T, B, axis) each; states: (B, axis); active: how many samples still run at each step, or None.
+    """All steps. xs: (T, B, axis) each; states: (B, axis); active: how many samples still run at each step, or None.
 
-    Returns the outputs (T, B, axis), to be ignored where a sequence has ended; the final states; and, to `keep`, the tape.
+    Returns the outputs (T, B, axis), zero where a sequence has ended; the final states; and, to `keep`, the tape.
     """
     T, B = xs[0].shape[:2]
     if T == 0 or B == 0:
@@ -271,103 +345,89 @@ def run_forward(cell: Cell, arrays: Mapping[str, np.ndarray], xs: Sequence[np.nd
     for node, value in zip([*graph.inputs, *graph.states], [*xs, *states], strict=True):
         machine.sizes.setdefault(node.shape[-1], value.shape[-1])
     machine.run(p.plan.static, machine.static)
-    run = Run(cell, loop, machine.sizes, dtype, Weights(cell, arrays, wanted_weights(loop), dtype))
-    run.vectors(machine)
-    read = _read_elementwise(p)
-    given = []
-    for k, (node, x) in enumerate(zip(graph.inputs, xs, strict=True)):
-        own = padded_copy(x, run.pad(node.shape[-1])) if node.serial in read else np.ascontiguousarray(x)
-        given.append(own)
-        run.give(f"input{k}", own)
     ragged = active is not None
-    whole = T + 1 if keep or ragged else 2
-    for k, (node, s) in enumerate(zip(graph.states, states, strict=True)):
-        slots = T + 1 if k == p.output_state else whole
-        history = aligned((slots, B, run.pad(node.shape[-1])), dtype, zero=ragged)
-        history[0] = 0
+    rows = -(-B // kernels.get_num_threads())
+    chunk = max(1, min(T, -(-64 // rows))) if p.hoists else 1
+    slots = {f"input{k}": T for k in range(len(xs))}
+    slots |= {f"state{k}": T + 1 if keep or ragged or k == p.output_state else 2 for k in range(len(states))}
+    slots |= {"z": chunk, "scratch": 1, "tape": T if keep else 1} | ({"output": T} if p.output_state is None else {})
+    exposed = "output" if p.output_state is None else f"state{p.output_state}"
+    own = layout(loop, cell, machine.sizes, dtype, slots, B, [*(f"input{k}" for k in range(len(xs))), exposed])
+    run = Run(own)
+    run.fill(machine)
+    for k, (node, x) in enumerate(zip(graph.inputs, xs, strict=True)):
+        run.give(f"input{k}", padded_copy(x, own.rows[f"input{k}"]))
+    run.give(exposed, aligned((slots[exposed], B, own.rows[exposed]), dtype))
+    for k, s in enumerate(states):
+        history = run.view(f"state{k}")
+        if ragged:
+            history.fill(0)
         history[0, :, : s.shape[-1]] = s
-        run.give(f"state{k}", history)
-    if p.output_state is None:
-        run.give("output", aligned((T, B, run.pad(graph.output.shape[-1])), dtype, zero=ragged))
-    hoisted = any(loop.hoists(s) for s in loop.sums.values())
-    rows = max(1, -(-B // kernels.get_num_threads()))
-    chunk = max(1, min(T, -(-64 // rows))) if hoisted else 1
-    run.give("z", aligned((chunk, B, run.row("z")), dtype))
-    run.give("scratch", aligned((1, B, run.row("scratch")), dtype))
-    run.give("tape", aligned((T if keep else 1, B, run.row("tape")), dtype, zero=ragged and keep))
+        history[0, :, s.shape[-1] :] = 0
+    if ragged:
+        for memory in ("output", "tape"):
+            if memory in slots:
+                run.view(memory).fill(0)
     running = np.full(T, B, np.int64) if active is None else active.astype(np.int64)
-    address, place = run.address(), run.place()
-    kernels.run_slices(lambda lo, hi: kernels.call(loop_kernel, address, place, running, T, B, lo, hi, chunk), B, at_least=SLICE)
-    if p.output_state is not None:
-        width = machine.sizes[graph.output.shape[-1]]
-        output = run.arrays[f"state{p.output_state}"][1:, :, :width]
-    else:
-        output = run.arrays["output"][:, :, : machine.sizes[graph.output.shape[-1]]]
+    job = lambda lo, hi: kernels.call(loop_kernel, run.address, own.place, running, T, B, lo, hi, chunk)
+    kernels.run_slices(job, B)
+    result = run.view(exposed)[-T:]
     finals = []
     for k, node in enumerate(graph.states):
-        history, width = run.arrays[f"state{k}"], machine.sizes[node.shape[-1]]
+        history, width = run.view(f"state{k}"), own.width(node)
         if ragged:
             ends = (running[:, None] > np.arange(B)[None, :]).sum(0)
             finals.append(history[ends, np.arange(B), :width])
         else:
-            finals.append(history[T % history.shape[0], :, :width].copy())
-    return output, finals, Tape(machine, run, given, running, ragged) if keep else None
-
-
-@lru_cache(maxsize=None)
-def _read_elementwise_of(cell: Cell) -> frozenset[int]:
-    p = program(cell)
-    found = set()
-    for loop in (p.forward, p.backward):
-        for n in loop.order:
-            if n.serial not in loop.inside or not is_op(n, "linear", "linear_t"):
-                found |= {a.serial for a in n.args if isinstance(a, Node)} if not is_op(n, "linear", "linear_t") else set()
-        found |= {n.serial for n in loop.copied}
-    return frozenset(found)
-
-
-def _read_elementwise(p: Program) -> frozenset[int]:
-    return _read_elementwise_of(p.cell)
+            finals.append(history[T % len(history), :, :width].copy())
+    return result[:, :, : own.width(graph.output)], finals, Tape(machine, run, running, ragged) if keep else None
 
 
 def run_backward(cell: Cell, tape: Any, d_output: np.ndarray | None, d_states: Sequence[np.ndarray | None]) -> tuple[list, list, dict[str, np.ndarray]]:
-    """Cotangents of inputs, initial states and family arrays; None where there is none."""
+    """Cotangents of inputs (T, B, axis), of initial states (B, axis) and of family arrays; None where there is none."""
     if not isinstance(tape, Tape):
         return interpret.run_backward(cell.plan, tape, d_output, d_states)
     p, machine, before = program(cell), tape.machine, tape.run
-    plan, graph, dtype = p.plan, cell.graph, before.dtype
+    graph, dtype = cell.graph, before.layout.dtype
     loop_kernel, loop = kernel(cell, "backward", dtype)
-    T, B = tape.xs[0].shape[:2]
-    ways = dict.fromkeys([*wanted_weights(loop), *((f.family, "T") for s in p.input_sums if s is not None for f in s.factors)])
-    run = Run(cell, loop, machine.sizes, dtype, Weights(cell, machine.arrays, list(ways), dtype))
-    run.vectors(machine)
-    for k, x in enumerate(tape.xs):
-        run.give(f"input{k}", x)
-    for k in range(len(graph.states)):
-        run.give(f"state{k}", before.arrays[f"state{k}"])
-    run.give("tape", before.arrays["tape"])
-    width = run.pad(graph.output.shape[-1])
+    T, B = len(tape.active), before.layout.batch
+    slots = {m: n for m, n in before.layout.slots.items() if m in loop.memories and m not in ("z", "scratch")}
+    shared = tuple(slots)
+    slots |= {"d_output": 1 if d_output is None else T, "z": 1, "scratch": 1, "kept": T} | {f"carry{k}": 2 for k in range(len(graph.states))}
+    own = layout(loop, cell, machine.sizes, dtype, slots, B, (*shared, "d_output"), p.later_weights)
+    run = Run(own)
+    run.fill(machine)
+    for memory in shared:
+        run.give(memory, before.view(memory))
     if d_output is None:
-        dy = aligned((1, B, width), dtype, zero=True)
+        dy = np.zeros((1, B, own.rows["d_output"]), dtype)
+    elif tape.ragged:
+        dy = padded_copy(np.where(np.arange(B)[None, :, None] < tape.active[:, None, None], d_output, 0).astype(dtype, copy=False), own.rows["d_output"])
     else:
-        if tape.ragged:
-            d_output = np.where(np.arange(B)[None, :, None] < tape.active[:, None, None], d_output, 0).astype(dtype, copy=False)
-        dy = padded_copy(d_output, width)
+        dy = padded_copy(d_output, own.rows["d_output"])
     run.give("d_output", dy)
-    for k, (node, d) in enumerate(zip(graph.states, d_states, strict=True)):
-        carry = aligned((2, B, run.pad(node.shape[-1])), dtype, zero=True)
+    for k, d in enumerate(d_states):
+        carry = run.view(f"carry{k}")
+        carry.fill(0)
         if d is not None:
             carry[T % 2, :, : d.shape[-1]] = d
-        run.give(f"carry{k}", carry)
-    run.give("z", aligned((1, B, run.row("z")), dtype))
-    run.give("scratch", aligned((1, B, run.row("scratch")), dtype))
-    run.give("kept", aligned((T, B, run.row("kept")), dtype, zero=tape.ragged))
-    address, place = run.address(), run.place()
-    kernels.run_slices(lambda lo, hi: kernels.call(loop_kernel, address, place, tape.active, T, B, lo, hi), B, at_least=SLICE)
-    d_initial = [run.arrays[f"carry{k}"][0, :, : machine.sizes[s.shape[-1]]].copy() for k, s in enumerate(graph.states)]
-    later = After(p, run, T, B)
-    d_inputs = [later.input(k) for k in range(len(graph.inputs))]
-    return d_inputs, d_initial, later.parameters(machine)
+    if tape.ragged:
+        run.view("kept").fill(0)
+    job = lambda lo, hi: kernels.call(loop_kernel, run.address, own.place, tape.active, T, B, lo, hi)
+    kernels.run_slices(job, B)
+    d_initial = [run.view(f"carry{k}")[0, :, : own.width(s)].copy() for k, s in enumerate(graph.states)]
+    after = After(p, run, T, B)
+    return [after.input(k) for k in range(len(graph.inputs))], d_initial, after.parameters(machine)
+
+
+def _rows(kernel: Any, fixed: tuple, lo: int, hi: int) -> None:
+    kernels.call(kernel, *fixed, lo, hi)
+
+
+def _outer(kernel: Any, fixed: tuple, dtype: np.dtype, lo: int, hi: int) -> None:
+    deep, padded = native.gemm.DEEP, fixed[8]
+    block = Block((deep * padded + deep * (hi - lo + native.gemm.ROWS)) * dtype.itemsize)
+    kernels.call(kernel, *fixed, block.address, block.address + deep * padded * dtype.itemsize, lo, hi)
 
 
 class After:
@@ -375,29 +435,28 @@ class After:
 
     def __init__(self, p: Program, run: Run, T: int, B: int):
         self.p, self.run, self.T, self.B = p, run, T, B
-        self.dtype, self.depth = run.dtype, T * B
+        self.own, self.dtype, self.depth = run.layout, run.layout.dtype, T * B
+
+    def _found(self, node: Node) -> tuple[str, int, int]:
+        """(memory, block offset, first step) of a quantity."""
+        loop = self.own.loop
+        memory = "kept" if node.serial in loop.memories["kept"].blocks else loop.known[node.serial]
+        offset = self.own.blocks[memory][loop.memories[memory].index(node)] if memory in BLOCKED else 0
+        return memory, offset, 1 if memory.startswith("state") and node.op is not None else 0
 
     def rows_of(self, node: Node) -> tuple[int, int, int]:
         """(address, row stride, width) of a quantity over all steps and samples."""
-        run, loop = self.run, self.run.loop
-        memory = "kept" if node.serial in loop.memories["kept"].blocks else loop.known[node.serial]
-        array = run.arrays[memory]
-        offset = run.offsets[memory][loop.memories[memory].index(node)] if memory in BLOCKED else 0
-        if memory.startswith("state") and node.op is not None:
-            offset += self.B * run.rows[memory]
-        return array.ctypes.data + offset * self.dtype.itemsize, run.rows[memory], 1 if node.shape[-1] == 1 else run.sizes[node.shape[-1]]
+        memory, offset, first = self._found(node)
+        row = self.own.rows[memory]
+        return self.run.at(memory) + (first * self.B * row + offset) * self.dtype.itemsize, row, self.own.width(node)
 
     def value(self, node: Node) -> np.ndarray:
         """The same as an array (T, B, width)."""
-        run, loop = self.run, self.run.loop
-        memory = "kept" if node.serial in loop.memories["kept"].blocks else loop.known[node.serial]
-        array = run.arrays[memory]
-        offset = run.offsets[memory][loop.memories[memory].index(node)] if memory in BLOCKED else 0
-        width = 1 if node.shape[-1] == 1 else run.sizes[node.shape[-1]]
-        first = 1 if memory.startswith("state") and node.op is not None else 0
-        if array.shape[0] == 1:
+        memory, offset, first = self._found(node)
+        array = self.run.view(memory)
+        if len(array) == 1:
             array = np.broadcast_to(array, (self.T, *array.shape[1:]))
-        return array[first : first + self.T, :, offset : offset + width]
+        return array[first : first + self.T, :, offset : offset + self.own.width(node)]
 
     def input(self, k: int) -> np.ndarray | None:
         """d x = sum of W'(d z) over all rows, and what reaches x elementwise."""
@@ -406,58 +465,56 @@ class After:
             return None
         if s is None:
             return np.ascontiguousarray(self.value(g))
-        run, dtype = self.run, self.dtype
-        axis = g.shape[-1]
-        width = run.pad(axis)
+        own, dtype = self.own, self.dtype
+        width = own.pad(g.shape[-1])
         out = aligned((self.T, self.B, width), dtype)
-        C, zeros = out.ctypes.data, run.arrays["zeros"].ctypes.data
+        C, D, row_D = out.ctypes.data, self.run.at("zeros"), 0
         rows_product = helper("product", dtype)
-        first = True
-        for f in s.factors:
-            A, row, K = self.rows_of(f.operand)
-            P = run.weights.array.ctypes.data + (run.weights.at[f.family, "T"] + f.member * run.weights.member[f.family, "T"]) * dtype.itemsize
-            stride, panels = run.weights.panel[f.family, "T"], width // native.gemm.lanes(dtype)
-            D, row_D = (zeros, 0) if first else (C, width)
-
-            def job(lo: int, hi: int, A: int = A, row: int = row, K: int = K, P: int = P, stride: int = stride, D: int = D, row_D: int = row_D, panels: int = panels) -> None:
-                kernels.call(rows_product, product(dtype), A, row, K, P, stride, C, width, D, row_D, panels, lo, hi)
-
+        for factors in self._merged(s.factors):
+            A, row, K = self.rows_of(factors[0].operand)
+            packing = own.packings[factors[0].family, "T"]
+            P = self.run.at("packed") + (packing.at + factors[0].member * packing.member) * dtype.itemsize
+            inner = len(factors) * own.pad(factors[0].operand.shape[-1]) if len(factors) > 1 else K
+            job = partial(_rows, rows_product, (product(dtype), A, row, inner, P, packing.panel, C, width, D, row_D, width // own.lanes))
             kernels.run_slices(job, self.depth, at_least=32)
-            first = False
-        result = out[:, :, : 1 if axis == 1 else run.sizes[axis]]
+            D, row_D = C, width
+        result = out[:, :, : own.width(g)]
         for a in s.addends:
             result = result + (self.value(a) if isinstance(a, Node) else a)
         return result
 
+    def _merged(self, factors: Sequence[Factor]) -> list[list[Factor]]:
+        """Members whose operands lie side by side make one product with a longer sum."""
+        out: list[list[Factor]] = []
+        for f in sorted(factors, key=lambda f: (f.family, f.member)):
+            last = out[-1][-1] if out else None
+            if last and last.family == f.family and last.member + 1 == f.member and self.own.loop.adjacent(last.operand, f.operand):
+                out[-1].append(f)
+            else:
+                out.append([f])
+        return out
+
     def outer(self, lefts: Sequence[Node], right: Node, out: np.ndarray) -> None:
         """out (units, width) = sum over rows of left right'; the lefts lie side by side."""
-        run, dtype = self.run, self.dtype
+        own, dtype = self.own, self.dtype
         R, right_row, width = self.rows_of(right)
-        padded = native.gemm.padded(width, dtype)
-        zeros = np.zeros(padded, dtype)
-        outer = helper("outer", dtype)
+        padded = -(-width // own.lanes) * own.lanes
         units = out.shape[0] // len(lefts)
         direct = out.shape[1] == padded and out.flags.c_contiguous
-        target = out if direct else aligned((out.shape[0], padded), dtype)
-        side_by_side = native.gemm.padded(units, dtype) == units
-        groups = [list(lefts)] if side_by_side else [[left] for left in lefts]
+        target = out if direct else np.empty((out.shape[0], padded), dtype)
+        groups = [list(lefts)] if units % own.lanes == 0 else [[left] for left in lefts]
         start = 0
         for group in groups:
             A, left_row, _ = self.rows_of(group[0])
-            n = units * len(group)
             C = target.ctypes.data + start * padded * dtype.itemsize
-
-            def job(lo: int, hi: int, A: int = A, left_row: int = left_row, C: int = C) -> None:
-                panel = aligned((native.gemm.DEEP * padded,), dtype)
-                kernels.call(outer, product(dtype), A, left_row, R, right_row, width, self.depth, panel.ctypes.data, C, padded, zeros.ctypes.data, lo, hi)
-
-            kernels.run_slices(job, n, at_least=max(8, 200_000 // max(1, self.depth * width)))
-            start += n
+            fixed = (product(dtype), A, left_row, R, right_row, width, self.depth, C, padded, self.run.at("zeros"))
+            kernels.run_slices(partial(_outer, helper("outer", dtype), fixed, dtype), units * len(group), at_least=max(8, 400_000 // max(1, self.depth * width)))
+            start += units * len(group)
         if not direct:
             out[...] = target[:, :width]
 
     def parameters(self, machine: Interpreter) -> dict[str, np.ndarray]:
-        plan, run = self.p.plan, self.run
+        plan = self.p.plan
         values: dict[int, Any] = {}
         gradients = {name: np.zeros(machine.arrays[name].shape, self.dtype) for name in plan.families}
         leaf_of = {g.serial: leaf for leaf, g in plan.parameter_cotangents.items()}
@@ -472,12 +529,12 @@ class After:
             leaf = leaf_of.get(n.serial)
             family, member = place[leaf] if leaf else (None, 0)
             last = groups[-1] if groups else None
-            if last and family and last[0] == family and last[3] is n.args[1] and last[1] + len(last[2]) == member and run.loop.adjacent(last[2][-1], n.args[0]):
+            if last and family and last[0] == family and last[3] is n.args[1] and last[1] + len(last[2]) == member and self.own.loop.adjacent(last[2][-1], n.args[0]):
                 last[2].append(n.args[0])
             else:
                 groups.append((family, member, [n.args[0]], n.args[1]))
                 if family is None:
-                    values[n.serial] = np.empty((run.sizes[n.shape[0]], run.sizes[n.shape[1]]), self.dtype)
+                    values[n.serial] = np.empty((self.own.sizes[n.shape[0]], self.own.sizes[n.shape[1]]), self.dtype)
                     self.outer([n.args[0]], n.args[1], values[n.serial])
         for family, member, lefts, right in groups:
             if family is not None:
@@ -491,7 +548,7 @@ class After:
             A, row, width = self.rows_of(n.args[0])
             total, part = np.empty(width, self.dtype), np.empty(width, self.dtype)
             kernels.call(sums, A, row, self.depth, total.ctypes.data, part.ctypes.data, 0, width)
-            shape = tuple(1 if a == 1 else run.sizes[a] for a in n.shape)
+            shape = tuple(1 if a == 1 else self.own.sizes[a] for a in n.shape)
             values[n.serial] = total.reshape(shape) if total.size == int(np.prod(shape)) else total.sum().reshape(shape)
         machine.run([n for n in plan.back_static if n.serial not in values], values)
         for leaf, g in plan.parameter_cotangents.items():

@@ -230,7 +230,7 @@ def source(name: str, dtype: Any) -> str:
     if name == "gemm":
         return _gemm_source(kind)
     head = f"from tinygrad_lstm.gemm import gemm, load_{kind} as load, store_{kind} as store  # {fingerprint}\n"
-    head += f"from numpy import {kind} as real\n\nSIZE, LANES, DEEP = {np.dtype(dtype).itemsize}, {lanes(dtype)}, {DEEP}\n\n\n"
+    head += f"from numpy import {kind} as real\n\nSIZE, LANES, DEEP, ROWS = {np.dtype(dtype).itemsize}, {lanes(dtype)}, {DEEP}, {ROWS}\n\n\n"
     return head + KERNELS[name]
 
 
@@ -260,21 +260,35 @@ def {function}(W, rows, cols, members, P, lo, hi):
                     store(P, ((p * members + m) * padded + unit) * LANES + lane, load(W, (m * rows + unit) * cols + col, 0) if inside else real(0), 1)
 """,
     "outer": """
-def {function}(product, left, left_row, right, right_row, width, depth, P, C, row, zeros, lo, hi):
-    # C[u, j] = sum over k < depth of left[k, u] * right[k, j], for units lo..hi; DEEP terms at a time, in order
-    panels = (width + LANES - 1) // LANES
+def {function}(product, left, left_row, right, right_row, width, depth, C, row, zeros, P, Q, lo, hi):
+    # C[u, j] = sum over k < depth of left[k, u] * right[k, j], for units lo..hi; DEEP terms at a time, in order.
+    # right is packed in panels P, left in strips of ROWS units, Q[strip, k, unit]: both are read front to back.
+    panels, strips, rest = (width + LANES - 1) // LANES, (hi - lo) // ROWS, (hi - lo) % ROWS
     for start in range(0, depth, DEEP):
         K = min(DEEP, depth - start)
         for p in range(panels):
+            inside = min(LANES, width - p * LANES)
             for k in range(K):
-                for lane in range(LANES):
-                    col = p * LANES + lane
-                    store(P, (p * K + k) * LANES + lane, load(right, (start + k) * right_row + col, 0) if col < width else real(0), 1)
-        to = C + lo * row * SIZE
+                for lane in range(inside):
+                    store(P, (p * K + k) * LANES + lane, load(right, (start + k) * right_row + p * LANES + lane, 0), 1)
+                for lane in range(inside, LANES):
+                    store(P, (p * K + k) * LANES + lane, real(0), 1)
+        for k in range(K):
+            for s in range(strips):
+                for u in range(ROWS):
+                    store(Q, (s * K + k) * ROWS + u, load(left, (start + k) * left_row + lo + s * ROWS + u, 2), 3)
+            for u in range(rest):
+                store(Q, strips * ROWS * K + k * rest + u, load(left, (start + k) * left_row + lo + strips * ROWS + u, 2), 3)
+        to, end = C + lo * row * SIZE, C + (lo + strips * ROWS) * row * SIZE
+        tail = Q + strips * ROWS * K * SIZE
         if start:
-            gemm(product, left + (start * left_row + lo) * SIZE, 1, 0, hi - lo, 1, left_row, K, P, K * LANES, to, 0, row, to, 0, row, panels)
+            gemm(product, Q, strips, ROWS * K, ROWS, 1, ROWS, K, P, K * LANES, to, ROWS * row, row, to, ROWS * row, row, panels)
+            if rest:
+                gemm(product, tail, 1, 0, rest, 1, rest, K, P, K * LANES, end, 0, row, end, 0, row, panels)
         else:
-            gemm(product, left + lo * SIZE, 1, 0, hi - lo, 1, left_row, K, P, K * LANES, to, 0, row, zeros, 0, 0, panels)
+            gemm(product, Q, strips, ROWS * K, ROWS, 1, ROWS, K, P, K * LANES, to, ROWS * row, row, zeros, 0, 0, panels)
+            if rest:
+                gemm(product, tail, 1, 0, rest, 1, rest, K, P, K * LANES, end, 0, row, zeros, 0, 0, panels)
 """,
     "column_sums": """
 def {function}(left, left_row, depth, total, part, lo, hi):
