@@ -365,7 +365,7 @@ class Memory:
             x1 - x0,
             y1 - y0,
             label,
-            size=size - 1 if p.note else size,
+            size=min(size, 11 if len(p.label) > 2 else 15) if p.note else size,
             tip=self._tip(p),
             faded=faded,
             lit=light.given and id(p) in light.parts,

@@ -17,7 +17,7 @@ _PAGE = Template("""<!doctype html>
     display: flex; gap: 1rem; align-items: baseline; flex-wrap: wrap; }
   h1 { font-size: 1rem; margin: 0; }
   header p { margin: 0; flex: 1; opacity: .75; }
-  main { flex: 1; overflow: hidden; cursor: grab; outline-offset: -3px; touch-action: none; }
+  main { flex: 1; background: $background; overflow: hidden; cursor: grab; outline-offset: -3px; touch-action: none; }
   main:active { cursor: grabbing; }
   main svg { width: 100%; height: 100%; }
 </style>
@@ -68,6 +68,8 @@ _PAGE = Template("""<!doctype html>
 """)
 
 
-def page(svg: str, title: str, description: str = "") -> str:
+def page(svg: str, title: str, description: str = "", background: str = "#ffffff") -> str:
     """A self-contained HTML page of an SVG."""
-    return _PAGE.substitute(svg=svg, title=html.escape(title), description=html.escape(description))
+    return _PAGE.substitute(
+        background=background, svg=svg, title=html.escape(title), description=html.escape(description)
+    )

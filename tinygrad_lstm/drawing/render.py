@@ -66,6 +66,18 @@ def run(dot: str, form: str, program: str | None = None, *options: str) -> bytes
     return done.stdout
 
 
+def elsewhere(dot: str, form: str, dpi: float = 0.0) -> bytes:
+    """The output of the `dot` on PATH for a DOT text with places, by the package `graphviz`."""
+    import graphviz
+
+    if dpi:
+        dot = dot.replace("graph [", f"graph [dpi={dpi:g}, ", 1)
+    try:
+        return graphviz.Source(dot, engine="neato").pipe(form, neato_no_op=2, quiet=True)
+    except (graphviz.CalledProcessError, graphviz.ExecutableNotFound) as error:
+        raise FileError(message("draw", f"dot could not draw: {str(error)[:500]}")) from None
+
+
 _HEAD = re.compile(r"<\?xml.*?(?=<svg)", re.S)
 _FACE = re.compile(r'font-family="Helvetica[^"]*"')
 _SUB = re.compile(r'baseline-shift="sub"')
@@ -114,19 +126,20 @@ class Drawing:
         if not dpi > 0:
             raise ArgumentError(message("png", "dpi is a positive number", {"dpi": dpi}))
         if not simple(self.dot) and shutil.which("dot"):
-            return run(self._placed, "png", shutil.which("dot"), "-Knop2", f"-Gdpi={dpi:g}")
+            return elsewhere(self._placed, "png", dpi)
         return run(self.dot, "png", None, f"-Gdpi={dpi:g}")
 
     def pdf(self) -> bytes:
         """The picture as a PDF of one page, of vectors."""
         if not simple(self.dot) and shutil.which("dot"):
-            return run(self._placed, "pdf", shutil.which("dot"), "-Knop2")
+            return elsewhere(self._placed, "pdf")
         return pdf(json.loads(run(self.dot, "json")), self.title)
 
     @property
     def html(self) -> str:
         """One page that needs nothing else: the picture, to be zoomed and moved."""
-        return page(self.svg, self.title, self.description)
+        background = re.search(r'bgcolor="(#\w+)"', self.dot)
+        return page(self.svg, self.title, self.description, background.group(1) if background else "#ffffff")
 
     def save(self, path: Any, **options: Any) -> Path:
         """Write the picture; the suffix says how: .svg .png .pdf .dot .html. The file is whole or not there.
