@@ -1,6 +1,7 @@
-"""Random cells: whatever the grammar allows, the plan does what the body says, forward and backward.
+"""Random cells: whatever the grammar allows, plan and kernels do what the body says, forward and backward.
 
-RANDOM_CELLS=200 in the environment tries more of them.
+Every cell runs through the interpreter of its plan, every fifth also compiled (a compiler takes its time). With
+RANDOM_CELLS=200 in the environment there are more of them, with RANDOM_COMPILED=1 all are compiled.
 """
 
 import os
@@ -9,11 +10,13 @@ import numpy as np
 import pytest
 
 import tinygrad_lstm as tl
+from tinygrad_lstm import interpret
 from tinygrad_lstm.scan import scan, unrolled
 
 from .oracle import assert_equal, by_hand, directional, gradients, leaves, sample, split, typed_back, weighed
 
 CASES = int(os.environ.get("RANDOM_CELLS", "60"))
+EVERY = 1 if os.environ.get("RANDOM_COMPILED") else 5
 AXES = ["input", "hidden", "memory"]
 UNARY = ["tanh", "sigmoid", "sin", "cos", "softplus", "silu", "gelu", "erf", "abs", "relu", "square", "-", "elu", "leaky_relu"]
 SAFE = [  # functions of a narrower domain, with an argument brought into it
@@ -160,8 +163,25 @@ def random_cell(seed, without="\0"):
     raise AssertionError(f"no cell from seed {seed}")
 
 
+@pytest.fixture
+def interpreted(monkeypatch):
+    """Run plans by their interpreter, so that nothing is compiled."""
+    monkeypatch.setattr("tinygrad_lstm.scan.run_forward", lambda cell, *rest: interpret.run_forward(cell.plan, *rest))
+
+
+@pytest.mark.usefixtures("interpreted")
 @pytest.mark.parametrize("seed", range(CASES))
-def test_scan_is_the_body_run_by_hand(seed):
+def test_the_plan_is_the_body_run_by_hand(seed):
+    agrees_with_the_body(seed)
+
+
+@pytest.mark.parametrize("seed", range(0, CASES, EVERY))
+def test_the_kernels_are_the_body_run_by_hand(seed):
+    agrees_with_the_body(seed)
+
+
+def agrees_with_the_body(seed):
+    """Results and all gradients against the body on single samples, the gradients against differences too."""
     cell, source = random_cell(seed)
     rng = np.random.default_rng(seed)
     values = sample(cell, rng)
@@ -192,6 +212,7 @@ def test_scan_is_the_body_run_by_hand(seed):
     assert abs(difference - along) <= 1e-4 * max(1.0, abs(along)), (source, difference, along)
 
 
+@pytest.mark.usefixtures("interpreted")
 @pytest.mark.parametrize("seed", range(0, CASES, 3))
 def test_second_order(seed):
     """The gradient's own derivative along a direction is the difference of gradients."""
@@ -213,6 +234,7 @@ def test_second_order(seed):
     assert_equal([c.numpy() / size for c in curvature(*values)], [d / size for d in differences], rtol=1e-4, atol=1e-5, note=source)
 
 
+@pytest.mark.usefixtures("interpreted")
 @pytest.mark.parametrize("seed", range(CASES))
 def test_unrolled_is_scan(seed):
     cell, source = random_cell(seed)
