@@ -244,16 +244,33 @@ def test_what_padding_holds_changes_no_bit(cell, reverse, rng):
 
 @each_cell
 @each_way
-def test_batch_mates_and_padding_do_not_matter(cell, reverse, rng):
-    values, lengths = sample(cell, rng, T=6, B=4), np.array([3, 6, 1, 4])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_sequence_has_the_same_bits_alone_and_in_any_batch(cell, reverse, dtype, rng):
+    values, lengths = sample(cell, rng, T=6, B=9, dtype=dtype), np.array([3, 6, 1, 4, 6, 2, 0, 5, 3])
     xs, states, arrays = split(cell, values)
     together = over_time(cell, lengths, reverse)(*map(tl.tensor, values))
     for b, n in enumerate(lengths):
         alone = [*(x[:n, b : b + 1] for x in xs), *(s[b : b + 1] for s in states), *arrays.values()]
         out, *last = over_time(cell, None, reverse)(*map(tl.tensor, alone))
-        np.testing.assert_allclose(together[0].numpy()[:n, b : b + 1], out.numpy(), rtol=1e-12, atol=1e-14)
+        np.testing.assert_array_equal(together[0].numpy()[:n, b : b + 1], out.numpy())
         for s, t in zip(together[1:], last, strict=True):
-            np.testing.assert_allclose(s.numpy()[b : b + 1], t.numpy(), rtol=1e-12, atol=1e-14)
+            np.testing.assert_array_equal(s.numpy()[b : b + 1], t.numpy())
+
+
+@each_cell
+def test_threads_change_no_bit(cell, rng):
+    values, lengths = sample(cell, rng, T=6, B=9, sizes={a: 17 + k for k, a in enumerate(cell.axis_names)}), np.array([3, 6, 1, 4, 6, 2, 0, 5, 3])
+    before = tl.get_num_threads()
+    try:
+        found = []
+        for n in (1, 2, 3):
+            tl.set_num_threads(n)
+            found.append(gradients(over_time(cell, lengths), values))
+    finally:
+        tl.set_num_threads(before)
+    for other in found[1:]:
+        for a, b in zip([*found[0][0], *found[0][1]], [*other[0], *other[1]], strict=True):
+            np.testing.assert_array_equal(a, b)
 
 
 @each_cell
@@ -263,7 +280,7 @@ def test_a_cut_sequence_goes_on_from_its_states(cell, rng):
     out, last = scan(cell, xs, states, arrays)
     first, between = scan(cell, [x[:2] for x in xs], states, arrays)
     second, final = scan(cell, [x[2:] for x in xs], between, arrays)
-    assert_equal([np.concatenate([first.numpy(), second.numpy()]), *(s.numpy() for s in final)], [out.numpy(), *(s.numpy() for s in last)])
+    assert_equal([np.concatenate([first.numpy(), second.numpy()]), *(s.numpy() for s in final)], [out.numpy(), *(s.numpy() for s in last)], rtol=0, atol=0)
 
 
 @each_length
