@@ -1,5 +1,6 @@
 """Pictures: what is in them, that no wire runs through a box, that they grow with nothing but what they show."""
 
+import doctest
 import re
 import shutil
 import subprocess
@@ -330,7 +331,8 @@ def test_directions():
     x = tl.tensor([1.0], requires_grad=True)
     y = tl.tanh(x * tl.tensor([2.0]))
     assert draw(y, direction="both").dot.count(" -> ") == 3 + 2  # no gradient flows to the constant
-    assert draw(y, direction="backward").dot.count('dir="back"') == 2
+    backward = draw(y, direction="backward")
+    assert backward.dot.count('dir="back"') == 2 and "constant" not in texts(backward)
 
 
 def test_several_roots_and_a_bare_leaf():
@@ -378,6 +380,15 @@ def test_the_first_step_is_known_by_its_operations():
 )
 def test_summary(array, words):
     assert summary(array) == words
+
+
+def test_an_operation_with_several_results_draws():
+    layer = tl.nn.LSTM(3, 4, num_layers=2)
+    out, _ = layer(tl.tensor(np.ones((6, 2, 3), np.float32)))
+    loss = (out**2).mean()
+    loss.backward()
+    shown = texts(draw(loss))
+    assert "mean" in shown and any(t.startswith("gradient") for t in shown)
 
 
 # -------------------------------------------------------------------------------------------------------------- modules
@@ -518,6 +529,15 @@ def test_the_legend_names_every_sign():
     ):
         assert words in shown
     assert draw.legend("dark").svg != draw.legend().svg
+
+
+@pytest.mark.parametrize("documented", [type(draw), render.Drawing], ids=lambda d: d.__name__)
+def test_the_examples_in_the_docstrings(documented):
+    runner = doctest.DocTestRunner(verbose=False)
+    for example in doctest.DocTestFinder().find(documented, globs={"tl": tl, "np": np}):
+        runner.run(example)
+    assert runner.summarize().attempted > 0
+    assert runner.summarize().failed == 0
 
 
 # ------------------------------------------------------------------------------------------------------------- bad calls

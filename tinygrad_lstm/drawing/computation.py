@@ -105,6 +105,11 @@ def _short(value: Any) -> str:
     return str(value) if isinstance(value, bool) else f"{value:.3g}".replace("-", "−")
 
 
+def _shape(v: Value) -> Any:
+    """The shape of a value; None for the several results of one operation."""
+    return None if isinstance(getattr(v, "data", None), tuple) else v.shape
+
+
 def _kind(v: Value) -> str:
     if v.op is None:
         return "parameter" if v.requires_grad else "input"
@@ -127,16 +132,16 @@ def _head(v: Value) -> str:
 
 def _label(v: Value, values: bool, gradients: bool, faint: str) -> Markup:
     """A box's text: the operation, then shape and dtype, value and gradient in smaller letters."""
-    shape = "×".join(map(str, v.shape)) if v.shape is not None else ""
-    facts = (
-        [f"{shape or 'number'} {getattr(v, 'dtype', None) or ''}".strip()]
-        if getattr(v, "dtype", None) is not None
-        else [" ".join(map(str, v.shape or ()))]
-    )
-    data, grad = getattr(v, "data", None), getattr(v, "grad", None)
+    data, grad, shape = getattr(v, "data", None), getattr(v, "grad", None), _shape(v)
+    if isinstance(data, tuple):
+        facts = [f"{len(data)} results"]
+    elif shape and isinstance(shape[0], str):  # a traced value: axes by name
+        facts = [" ".join(map(str, shape))]
+    else:
+        facts = [f"{'×'.join(map(str, shape or ())) or 'number'} {getattr(v, 'dtype', None) or ''}".strip()]
     if values and isinstance(data, np.ndarray):
         facts.append(summary(data))
-    if gradients and grad is not None:
+    if gradients and grad is not None and isinstance(grad.data, np.ndarray):
         facts.append(f"gradient {summary(grad.data)}")
     rows = "".join(f'<br/><font point-size="9" color="{faint}">{escaped(f)}</font>' for f in facts if f)
     return Markup(f"{escaped(_head(v))}{rows}")
@@ -216,11 +221,11 @@ class _Picture:
                     ("number" if not isinstance(a, Value) else k - place[id(a)] if id(a) in place else "leaf")
                     for a in v.args
                 )
-                key = (v.op.name, v.shape, far)  # type: ignore[union-attr]
+                key = (v.op.name, _shape(v), far)  # type: ignore[union-attr]
                 if v.op.name in ("getitem", "item"):  # type: ignore[union-attr]  # what every step takes its part of
-                    key = (v.op.name, v.shape)  # type: ignore[union-attr]
+                    key = (v.op.name, _shape(v))  # type: ignore[union-attr]
             out[k] = known.setdefault(key, len(known))
-            kinds[k] = known.setdefault((v.op.name, v.shape, len(v.args)), len(known))  # type: ignore[union-attr]
+            kinds[k] = known.setdefault((v.op.name, _shape(v), len(v.args)), len(known))  # type: ignore[union-attr]
         return out, kinds
 
 
@@ -237,6 +242,8 @@ def computation(roots: Sequence[Value], theme: str = "light", values: bool = Tru
         raise ArgumentError(message("draw", "depth is a number of operations, or None", {"depth": depth}))
     picture = _Picture(roots, fold, depth)
     shown = [v for v in picture.values if id(v) not in picture.folded]
+    if direction == "backward":  # no gradient reaches a constant
+        shown = [v for v in shown if v.requires_grad or any(v is r for r in roots)]
     names = {id(v): f"v{k}" for k, v in enumerate(shown)}
     names |= dict(picture.folded.items())
     faint = looks["faint"].text
@@ -347,6 +354,8 @@ def _edges(picture: _Picture, names: dict[int, str], theme: str, direction: str)
                         f'  "{name}" [label="…", shape=plaintext, style="", fontcolor="{THEMES[theme]["faint"].text}"]'
                     )
                     lines.append(f'  "{name}" -> {names[id(v)]} [style=dotted]')
+                continue
+            if direction == "backward" and not a.requires_grad:
                 continue
             tail, head = names[id(a)], names[id(v)]
             if tail == head or ((tail, head) in seen and (id(a) in picture.folded or id(v) in picture.folded)):
