@@ -17,6 +17,7 @@ ROOT = HOUSE.parent
 # A room imports from lower floors only. docs/design.md says what lives in each.
 FLOORS = [
     {"errors"},
+    {"threads"},
     {"graph", "vectormath", "gemm"},
     {"ops", "notation", "trace"},
     {"autodiff", "kernels"},

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import tinygrad_lstm as tl
-from tinygrad_lstm import codegen, kernels
+from tinygrad_lstm import codegen, kernels, threads
 from tinygrad_lstm.errors import ArgumentError
 
 PROGRAM = """
@@ -90,7 +90,7 @@ print("numba" in sys.modules)
 # -------------------------------------------------------------------------------------------------------------- threads
 @pytest.fixture
 def threads():
-    before = kernels.get_num_threads()
+    before = threads.get_num_threads()
     yield
     tl.set_num_threads(before)
 
@@ -118,7 +118,7 @@ def test_slices_cover_everything_once(threads):
             with lock:
                 seen.append((lo, hi))
 
-        kernels.run_slices(job, n, at_least)
+        threads.run_slices(job, n, at_least)
         seen.sort()
         assert seen[0][0] == 0 and seen[-1][1] == n and [hi for _, hi in seen[:-1]] == [lo for lo, _ in seen[1:]]
         assert len(seen) <= max(1, n // at_least) and len(seen) <= 4
@@ -133,8 +133,8 @@ def test_an_error_in_any_slice_is_raised_here(threads):
                 raise KeyError(bad)
 
         with pytest.raises(KeyError, match=str(bad)):
-            kernels.run_slices(job, 3)
-    kernels.run_slices(lambda lo, hi: None, 3)
+            threads.run_slices(job, 3)
+    threads.run_slices(lambda lo, hi: None, 3)
 
 
 def test_many_callers_at_once(threads, rng):

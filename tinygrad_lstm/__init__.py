@@ -58,7 +58,6 @@ from .functions import (
 )
 from .fuse import fuse
 from .gradients import check_grads, grad, value_and_grad
-from .kernels import get_num_threads, set_num_threads
 from .ops import (
     abs,
     add,
@@ -102,6 +101,7 @@ from .ops import (
     tanh,
 )
 from .tensor import Tensor, enable_grad, no_grad
+from .threads import get_num_threads, set_num_threads
 from .train import fit
 
 __version__ = "0.1.0"

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from . import kernels
+from . import kernels, threads
 from .autodiff import sweep
 from .graph import OPS, Node, Op, Trace, reachable
 
@@ -212,7 +212,7 @@ class Pointwise:
             parts = [v if s else v[lo:hi] for v, s in zip(flat, scalars, strict=True)]
             kernels.call(loop, *parts, *[e[lo:hi] for e in ends])
 
-        kernels.run_slices(job, ends[0].size, at_least=PER_THREAD)
+        threads.run_slices(job, ends[0].size, at_least=PER_THREAD)
         return made
 
 

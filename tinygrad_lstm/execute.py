@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from . import interpret, kernels
+from . import interpret, kernels, threads
 from .cell import Cell
 from .graph import Node, reachable
 from .kernels import native
@@ -294,7 +294,7 @@ class Run:
             W = np.ascontiguousarray(machine.arrays[family])
             to, at = self.at("packed") + packing.at * own.dtype.itemsize, W.ctypes.data
             job = partial(_packed, pack, at, packing.rows, packing.cols, packing.members, to)
-            kernels.run_slices(job, packing.panels, at_least=max(1, packing.panels * 65536 // max(1, packing.size)))
+            threads.run_slices(job, packing.panels, at_least=max(1, packing.panels * 65536 // max(1, packing.size)))
         flat = lambda memory, n: self.block.view(own.offsets[memory], (n,), own.dtype)
         if own.loop.memories["vectors"].blocks:
             vectors = flat("vectors", own.blocks["vectors"][-1])
@@ -346,7 +346,7 @@ def run_forward(cell: Cell, arrays: Mapping[str, np.ndarray], xs: Sequence[np.nd
         machine.sizes.setdefault(node.shape[-1], value.shape[-1])
     machine.run(p.plan.static, machine.static)
     ragged = active is not None
-    rows = -(-B // kernels.get_num_threads())
+    rows = -(-B // threads.get_num_threads())
     chunk = max(1, min(T, -(-64 // rows))) if p.hoists else 1
     slots = {f"input{k}": T for k in range(len(xs))}
     slots |= {f"state{k}": T + 1 if keep or ragged or k == p.output_state else 2 for k in range(len(states))}
@@ -370,7 +370,7 @@ def run_forward(cell: Cell, arrays: Mapping[str, np.ndarray], xs: Sequence[np.nd
                 run.view(memory).fill(0)
     running = np.full(T, B, np.int64) if active is None else active.astype(np.int64)
     job = lambda lo, hi: kernels.call(loop_kernel, run.address, own.place, running, T, B, lo, hi, chunk)
-    kernels.run_slices(job, B)
+    threads.run_slices(job, B)
     result = run.view(exposed)[-T:]
     finals = []
     for k, node in enumerate(graph.states):
@@ -414,7 +414,7 @@ def run_backward(cell: Cell, tape: Any, d_output: np.ndarray | None, d_states: S
     if tape.ragged:
         run.view("kept").fill(0)
     job = lambda lo, hi: kernels.call(loop_kernel, run.address, own.place, tape.active, T, B, lo, hi)
-    kernels.run_slices(job, B)
+    threads.run_slices(job, B)
     d_initial = [run.view(f"carry{k}")[0, :, : own.width(s)].copy() for k, s in enumerate(graph.states)]
     after = After(p, run, T, B)
     return [after.input(k) for k in range(len(graph.inputs))], d_initial, after.parameters(machine)
@@ -476,7 +476,7 @@ class After:
             P = self.run.at("packed") + (packing.at + factors[0].member * packing.member) * dtype.itemsize
             inner = len(factors) * own.pad(factors[0].operand.shape[-1]) if len(factors) > 1 else K
             job = partial(_rows, rows_product, (product(dtype), A, row, inner, P, packing.panel, C, width, D, row_D, width // own.lanes))
-            kernels.run_slices(job, self.depth, at_least=32)
+            threads.run_slices(job, self.depth, at_least=32)
             D, row_D = C, width
         result = out[:, :, : own.width(g)]
         for a in s.addends:
@@ -508,7 +508,7 @@ class After:
             A, left_row, _ = self.rows_of(group[0])
             C = target.ctypes.data + start * padded * dtype.itemsize
             fixed = (product(dtype), A, left_row, R, right_row, width, self.depth, C, padded, self.run.at("zeros"))
-            kernels.run_slices(partial(_outer, helper("outer", dtype), fixed, dtype), units * len(group), at_least=max(8, 400_000 // max(1, self.depth * width)))
+            threads.run_slices(partial(_outer, helper("outer", dtype), fixed, dtype), units * len(group), at_least=max(8, 400_000 // max(1, self.depth * width)))
             start += units * len(group)
         if not direct:
             out[...] = target[:, :width]

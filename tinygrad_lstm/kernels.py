@@ -1,4 +1,4 @@
-"""Where generated source becomes machine code: the source store, the JIT and the one pool of threads.
+"""Where generated source becomes machine code: the source store and the JIT.
 
 The only room that imports numba, and only when the first kernel is wanted. A kernel's source is a real file in the
 user's cache directory, named by the hash of its text, so that tracebacks show its lines and numba's own cache keeps the
@@ -18,11 +18,8 @@ import time
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from queue import SimpleQueue
 from types import ModuleType
 from typing import Any
-
-from .errors import ArgumentError, message
 
 # The liberties the compiler gets. Not nnan, ninf: NaN and inf propagate. Not arcp: it makes 1 / sqrt(0) a NaN. Not
 # reassoc: it moves a factor into an inlined exponential, which then no longer overflows where it should (g * cosh(1000)).
@@ -147,84 +144,11 @@ class _Native:
 native = _Native()
 
 
-# ------------------------------------------------------------------------------------------------------------- threads
-def available_cores() -> int:
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:
-        return os.cpu_count() or 1
-
-
-class _Helper(threading.Thread):
-    """A thread that waits for slices. (A ThreadPoolExecutor does the same; its futures cost 20 us a call more.)"""
-
-    def __init__(self) -> None:
-        super().__init__(name="tinygrad_lstm", daemon=True)
-        self.slices: SimpleQueue[Any] = SimpleQueue()
-        self.start()
-
-    def run(self) -> None:
-        for job, lo, hi, done in iter(self.slices.get, None):
-            try:
-                job(lo, hi)
-            except BaseException as error:
-                done.put(error)
-            else:
-                done.put(None)
-            del job, done  # or the arrays of the last slice would live until the next
-
-
-_threads = available_cores()
-_helpers: list[_Helper] = []
-
-
-def get_num_threads() -> int:
-    """How many threads a kernel may use; by default the cores this process may run on."""
-    return _threads
-
-
-def set_num_threads(n: int) -> None:
-    """Let kernels use n threads, this one included. Results do not depend on it, to the bit.
-
-    Raises ArgumentError if n is no integer or is below 1.
-    """
-    global _threads
-    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
-        raise ArgumentError(message("set_num_threads", "n must be an integer of at least 1", {"n": n}))
-    with _lock:
-        _threads = n
-        while len(_helpers) >= n:
-            _helpers.pop().slices.put(None)  # it ends after what it has been given
-
-
-def run_slices(job: Callable[[int, int], Any], n: int, at_least: int = 1) -> None:
-    """job(lo, hi) over [0, n), a slice a thread, none smaller than `at_least`; this thread takes the first."""
-    parts = max(1, min(_threads, n // max(1, at_least)))
-    if parts == 1:
-        job(0, n)
-        return
-    cuts = [n * k // parts for k in range(parts + 1)]
-    done: SimpleQueue[BaseException | None] = SimpleQueue()
-    with _lock:
-        while len(_helpers) < parts - 1:
-            _helpers.append(_Helper())
-        for k in range(1, parts):
-            _helpers[k - 1].slices.put((job, cuts[k], cuts[k + 1], done))
-    try:
-        job(cuts[0], cuts[1])
-    finally:
-        errors = [done.get() for _ in range(parts - 1)]
-    for error in errors:
-        if error is not None:
-            raise error
-
-
-def _forget_helpers() -> None:
-    """A forked child has none of its parent's threads."""
+def _fresh_lock() -> None:
+    """A forked child must not wait for a thread of its parent's."""
     global _lock
     _lock = threading.RLock()
-    _helpers.clear()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_helpers)
+    os.register_at_fork(after_in_child=_fresh_lock)

@@ -1,0 +1,117 @@
+"""The one pool of threads: slices of a job, one a thread, this one included.
+
+Two pools that spin beside each other cost more than the second one brings, so the pool of NumPy's linear algebra is told
+to keep to the calling thread when ours first wakes; `blocks` gives big products to ours instead.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import Any
+
+from .errors import ArgumentError, message
+
+_lock = threading.RLock()
+
+
+def available_cores() -> int:
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:
+        return os.cpu_count() or 1
+
+
+class _Helper(threading.Thread):
+    """A thread that waits for slices. (A ThreadPoolExecutor does the same; its futures cost 20 us a call more.)"""
+
+    def __init__(self) -> None:
+        super().__init__(name="tinygrad_lstm", daemon=True)
+        self.slices: SimpleQueue[Any] = SimpleQueue()
+        self.start()
+
+    def run(self) -> None:
+        for job, lo, hi, done in iter(self.slices.get, None):
+            try:
+                job(lo, hi)
+            except BaseException as error:
+                done.put(error)
+            else:
+                done.put(None)
+            del job, done  # or the arrays of the last slice would live until the next
+
+
+_threads = available_cores()
+_helpers: list[_Helper] = []
+
+
+def get_num_threads() -> int:
+    """How many threads a kernel may use; by default the cores this process may run on."""
+    return _threads
+
+
+def set_num_threads(n: int) -> None:
+    """Let kernels use n threads, this one included. Results do not depend on it, to the bit.
+
+    Raises ArgumentError if n is no integer or is below 1.
+    """
+    global _threads
+    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+        raise ArgumentError(message("set_num_threads", "n must be an integer of at least 1", {"n": n}))
+    with _lock:
+        _threads = n
+        while len(_helpers) >= n:
+            _helpers.pop().slices.put(None)  # it ends after what it has been given
+
+
+def run_slices(job: Callable[[int, int], Any], n: int, at_least: int = 1) -> None:
+    """job(lo, hi) over [0, n), a slice a thread, none smaller than `at_least`; this thread takes the first."""
+    parts = max(1, min(_threads, n // max(1, at_least)))
+    if parts == 1:
+        job(0, n)
+        return
+    cuts = [n * k // parts for k in range(parts + 1)]
+    done: SimpleQueue[BaseException | None] = SimpleQueue()
+    with _lock:
+        if not _helpers:
+            _quiet_blas()
+        while len(_helpers) < parts - 1:
+            _helpers.append(_Helper())
+        for k in range(1, parts):
+            _helpers[k - 1].slices.put((job, cuts[k], cuts[k + 1], done))
+    try:
+        job(cuts[0], cuts[1])
+    finally:
+        errors = [done.get() for _ in range(parts - 1)]
+    for error in errors:
+        if error is not None:
+            raise error
+
+
+def blocks(job: Callable[[int, int], Any], n: int, size: int) -> None:
+    """job(lo, hi) over [0, n) in blocks of `size`, whatever the number of threads: its results cannot depend on it."""
+
+    def some(first: int, last: int) -> None:
+        for k in range(first, last):
+            job(k * size, min(n, (k + 1) * size))
+
+    run_slices(some, -(-n // size))
+
+
+def _quiet_blas() -> None:
+    from threadpoolctl import threadpool_limits
+
+    threadpool_limits(1, user_api="blas")
+
+
+def _forget_helpers() -> None:
+    """A forked child has none of its parent's threads."""
+    global _lock
+    _lock = threading.RLock()
+    _helpers.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_helpers)
