@@ -98,13 +98,15 @@ def assert_equal(found, expected, rtol=1e-10, atol=1e-12, note=""):
 _REDUCTIONS = {n: (lambda a, f=getattr(tl, n): f(a, axis=-1, keepdims=True)) for n in ("sum", "mean", "max", "min")}
 
 
-def typed_back(cell):
+def typed_back(cell, **more):
     """Evaluate the printed equations in the cell's own trace: [(name, the value that was printed, the value it gave)].
+
+    more : functions of the body that are not of tl, by name.
 
     Equal operations on equal arguments are one Node, so a faithful text gives the very same Nodes.
     """
     graph = cell.graph
-    namespace = {**{n: getattr(tl, n) for n in tl.__all__}, **_REDUCTIONS, "inf": np.inf}
+    namespace = {**{f.op.name: f for f in more.values()}, **{n: getattr(tl, n) for n in tl.__all__}, **_REDUCTIONS, "inf": np.inf}
     namespace["elu"] = lambda x, alpha: tl.elu(x, float(alpha))  # its alpha is 1.0, printed as 1
     namespace |= {str(n.name): n for n in [*graph.inputs, *graph.states]}
     for f in cell.families.values():

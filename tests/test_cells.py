@@ -40,6 +40,29 @@ def risky(x, /, h, *, W, U):
     return h / tl.sqrt(tl.sum(h * h, axis=-1, keepdims=True)), h
 
 
+softsign = tl.elementwise(
+    "softsign_of_test_cells", code="{0} / (1 + abs({0}))", vjp=lambda g, y, x: (g / (1 + abs(x)) ** 2,)
+)
+
+
+@tl.fuse
+def gated(a, b):
+    """A declared function in a declared cell."""
+    return tl.tanh(a) * tl.sigmoid(b)
+
+
+@tl.cell(x="input", h="hidden", before="hidden", fixed="hidden", W="hidden input", U="hidden hidden", b="hidden", s="")
+def corners(x, /, h, before, fixed, *, W, U, b, s):
+    """Rows of the user's own, conditions, products of products, a delay, a state that stays, static values."""
+    x = tl.clip(x, -2, 2)
+    a = gated(W.a @ x + U.a @ h + b.a, softsign(W.b @ x + U.b @ (U.c @ before)))
+    rises = tl.logical_and(a > h, tl.logical_not(fixed > 0))
+    a = tl.where(rises, a, 2 * h) * tl.sign(a) + tl.floor(3 * a) * (a == h) - (a % 2) / 3 + (a // 0.3) * fixed
+    scale = tl.exp(s.scale) * tl.softplus(b.scale)
+    top = tl.max(a, axis=-1, keepdims=True)
+    return scale * (a - top) ** 2, tl.tanh(a - tl.min(a, axis=-1, keepdims=True) * tl.log_softmax(h)), h, fixed
+
+
 def over_time(cell, lengths=None, reverse=False, run=scan):
     """The scan (or another way to run it) as a function of Tensors that returns a list of all results."""
 
@@ -68,6 +91,17 @@ def test_a_cell_prints_its_own_equations(cell):
         assert " ".join(family.members).strip() in text
     assert cell.__doc__.split()[0] in text
     assert repr(cell) == f"<cell {text.splitlines()[0]}>"
+
+
+def test_what_was_declared_here_prints_too():
+    for cell in (decay, risky, corners):
+        for name, printed, value in typed_back(cell, softsign=softsign, gated=gated):
+            assert value is printed, (name, str(cell))
+    assert str(corners) == (
+        "corners(x: input; h: hidden, before: hidden, fixed: hidden)\n"
+        "    Rows of the user's own, conditions, products of products, a delay, a state\n"
+        "    that stays, static values.\n"
+    )
 
 
 def test_the_lstm_on_paper():
@@ -285,7 +319,7 @@ def test_a_cut_sequence_goes_on_from_its_states(cell, rng):
 
 @each_length
 @each_way
-@pytest.mark.parametrize("cell", [decay, risky], ids=["decay", "risky"])
+@pytest.mark.parametrize("cell", [decay, risky, corners], ids=["decay", "risky", "corners"])
 def test_declared_here(cell, lengths, reverse, rng):
     values = sample(cell, rng, T=5)
     found, slopes = gradients(over_time(cell, lengths, reverse), values)

@@ -89,13 +89,13 @@ print("numba" in sys.modules)
 
 # -------------------------------------------------------------------------------------------------------------- threads
 @pytest.fixture
-def threads():
+def any_threads():
     before = threads.get_num_threads()
     yield
     tl.set_num_threads(before)
 
 
-def test_results_do_not_depend_on_the_number_of_threads(threads, rng, monkeypatch):
+def test_results_do_not_depend_on_the_number_of_threads(any_threads, rng, monkeypatch):
     monkeypatch.setattr(codegen, "PER_THREAD", 1000)
     x = tl.tensor(rng.standard_normal(codegen.BIG + 17).astype(np.float32), requires_grad=True)
     found = []
@@ -109,7 +109,7 @@ def test_results_do_not_depend_on_the_number_of_threads(threads, rng, monkeypatc
     assert len(set(found)) == 1
 
 
-def test_slices_cover_everything_once(threads):
+def test_slices_cover_everything_once(any_threads):
     tl.set_num_threads(4)
     for n, at_least in ((10, 1), (3, 1), (1, 1), (0, 1), (1000, 400), (7, 100)):
         seen, lock = [], threading.Lock()
@@ -124,7 +124,7 @@ def test_slices_cover_everything_once(threads):
         assert len(seen) <= max(1, n // at_least) and len(seen) <= 4
 
 
-def test_an_error_in_any_slice_is_raised_here(threads):
+def test_an_error_in_any_slice_is_raised_here(any_threads):
     tl.set_num_threads(3)
     for bad in range(3):
 
@@ -137,7 +137,7 @@ def test_an_error_in_any_slice_is_raised_here(threads):
     threads.run_slices(lambda lo, hi: None, 3)
 
 
-def test_many_callers_at_once(threads, rng):
+def test_many_callers_at_once(any_threads, rng):
     tl.set_num_threads(3)
     x = rng.standard_normal(4 * codegen.BIG)
     expected = tl.tanh(x).numpy()
@@ -171,7 +171,7 @@ def _in_child(connection):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
 @pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
-def test_a_forked_child_has_threads_of_its_own(threads, monkeypatch):
+def test_a_forked_child_has_threads_of_its_own(any_threads, monkeypatch):
     monkeypatch.setattr(codegen, "PER_THREAD", 1000)
     tl.set_num_threads(2)
     x = np.linspace(-1, 1, 4 * codegen.BIG)

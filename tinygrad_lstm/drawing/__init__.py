@@ -26,7 +26,7 @@ __all__ = ["Drawing", "draw"]
 
 
 class _Draw:
-    """The function `tl.draw`, and by its side `tl.draw.legend()`."""
+    # A function that is the home of another one: `tl.draw(...)`, `tl.draw.legend()`.
 
     def __call__(self, thing: Any, **options: Any) -> Drawing:
         """Draw a cell, a Tensor's computation, or a module.
@@ -88,6 +88,7 @@ class _Draw:
         return "<function draw>"
 
 
+_Draw.__doc__ = _Draw.__call__.__doc__
 draw = _Draw()
 
 _CELL = ("theme", "steps", "rolled", "highlight", "equations", "detail")

@@ -115,13 +115,15 @@ def _kind(v: Value) -> str:
         return "parameter" if v.requires_grad else "input"
     if v.op.elementwise:
         return "pointwise"
-    return "layer" if v.op.name in ("linear", "matmul", "einsum") else "value"
+    return "layer" if v.op.name in ("linear", "matmul", "einsum") or "cell" in v.attr else "value"
 
 
 def _head(v: Value) -> str:
     """The operation as it is written, with its numbers: × 0.5."""
     if v.op is None:
         return plain(v.name) if v.name else ("parameter" if v.requires_grad else "constant")
+    if hasattr(v.attr.get("cell"), "name"):
+        return plain(f"{v.attr['cell'].name} over time")
     text = sign(v.op.symbol)
     numbers = [(k, a) for k, a in enumerate(v.args) if isinstance(a, NUMBERS)]
     if numbers and len(v.args) == 2:
