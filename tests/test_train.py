@@ -441,7 +441,7 @@ def test_progress_without_a_terminal_is_ten_lines(capsys):
     fit(model, **{**arguments, "progress": True}, metrics={"accuracy": lambda o, t: 0.5})
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 11
-    assert re.fullmatch(r"step 20/20  loss [\d.]+  accuracy 0\.5  [\d.]+k? items/s", lines[-1])
+    assert re.fullmatch(r"step 20/20  loss [\d.]+  accuracy 0\.500  [\d.]+k? items/s", lines[-1])
 
 
 def test_progress_in_a_terminal_is_one_line_of_80_columns(capsys, monkeypatch):
