@@ -2,12 +2,14 @@
 
 import doctest
 import re
+import runpy
 import shutil
 import subprocess
 import time
 import xml.dom.minidom
 import zlib
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -539,6 +541,16 @@ def test_the_examples_in_the_docstrings(documented):
         runner.run(example)
     assert runner.summarize().attempted > 0
     assert runner.summarize().failed == 0
+
+
+def test_the_gallery_is_what_the_library_draws():
+    folder = Path(__file__).parent.parent / "docs" / "gallery"
+    build = runpy.run_path(str(folder / "build.py"))
+    pictures = build["pictures"]()
+    assert sorted(p.name for p in folder.glob("*.svg")) == sorted(pictures)
+    for name, picture in pictures.items():
+        assert (folder / name).read_text(encoding="utf-8") == picture.svg, f"{name}: run docs/gallery/build.py"
+    assert (folder / "README.md").read_text(encoding="utf-8") == build["text"]()
 
 
 # ------------------------------------------------------------------------------------------------------------- bad calls

@@ -16,7 +16,7 @@ def rolled(cell: Any, sheet: Sheet) -> None:
     """One step, its inputs below, its output above, and a loop for every state."""
     states = [str(n.name) for n in cell.graph.states]
     tall = max(TALL, 30.0 + 22.0 * len(states))
-    sheet.shape("frame", "step", 0, 0, BOX, tall, plain(cell.name, 12), size=15)
+    sheet.shape("frame", "step", 0, 0, BOX, tall, plain(cell.name, 12), size=_size(cell.name))
     _ends(cell, sheet, 0.0, tall, "step", "", "t")
     for k, name in enumerate(states):
         y, x = 10.0 + 9.0 * (len(states) - 1 - k), BOX / 2 + 30.0 + 26.0 * (len(states) - 1 - k)
@@ -71,7 +71,7 @@ def unrolled(cell: Any, sheet: Sheet, steps: int, memory: Memory | None = None) 
         if t is None:
             sheet.text(key, centre, 0, "…", size=24, kind="faint")
         else:
-            sheet.shape("frame", key, centre, 0, wide, tall, plain(cell.name, 12), size=15)
+            sheet.shape("frame", key, centre, 0, wide, tall, plain(cell.name, 12), size=_size(cell.name))
             _ends(cell, sheet, centre, tall, key, f"{t} ", str(t))
         for k, n in enumerate(states):
             sheet.wire(before[k], key, [(begin[k], level[k]), (centre - wide / 2, level[k])], tip=n)
@@ -80,6 +80,11 @@ def unrolled(cell: Any, sheet: Sheet, steps: int, memory: Memory | None = None) 
     for k, n in enumerate(states):
         sheet.text(f"new {n}", x + GAP - 12 + 14, level[k], indexed(n, str(steps - 1)), size=14, kind="state")
         sheet.wire(before[k], f"new {n}", [(begin[k], level[k]), (x + GAP - 12, level[k])], tip=n)
+
+
+def _size(name: str) -> float:
+    """Letters small enough for a name to stand in a step."""
+    return 15 if len(name) < 8 else 12 if len(name) < 11 else 10
 
 
 def _ends(cell: Any, sheet: Sheet, x: float, tall: float, box: str, key: str, index: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from ..errors import ArgumentError, message
@@ -319,12 +320,12 @@ class Memory:
             else:
                 sheet.shape("faint", self.keys["state", k], x, y, 1, 1)
         for w in [*self.wires, *self.stray]:
-            points = [shown(p) for p in w.points]
+            lit = light.on(w)
+            points = [shown(p) for p in (w.points if lit else light.beside(w, self.wires))]
             merging = isinstance(w.target, Part) and w.target.kind == "join"
             if merging:  # it turns into the wire that leaves the join
                 (x_, y_), (dx, _) = self.at[id(w.target)], half(w.target)
                 points += [shown((x_, y_)), shown((x_ + dx, y_))]
-            lit = light.on(w)
             head = self.keys[id(w.target)] if isinstance(w.target, Part) else self.keys[w.target]
             sheet.wire(
                 self.keys[id(w.source)],
@@ -381,6 +382,15 @@ class Memory:
         return f"{p.name} = {expression(p.node, text_style(), lambda n: None, top=True)[0]}" if p.name else p.label
 
 
+def _along(points: list[Point]) -> list[Point]:
+    """Every point of the grid on a way."""
+    out = points[:1]
+    for (a, b), (c, d) in pairwise(points):
+        steps = max(abs(c - a), abs(d - b))
+        out += [(a + (c - a) * k // steps, b + (d - b) * k // steps) for k in range(1, steps + 1)]
+    return out
+
+
 class Light:
     """What is shown in colour: the parts that compute the named quantities, up to the next named ones.
 
@@ -402,7 +412,7 @@ class Light:
                 p = stack.pop()
                 self.parts.add(id(p))
                 for s in p.sources:
-                    if s.kind == "join" or (s.kind == "pointwise" and not s.name):
+                    if s.kind == "join" or (s.kind in ("layer", "pointwise") and not s.name):
                         stack.append(s)
                     else:
                         self.edge.add(id(s))
@@ -433,6 +443,13 @@ class Light:
         if not self.given:
             return False
         return id(p) not in self.targets if end else id(p) not in self.parts and id(p) not in self.edge
+
+    def beside(self, wire: Wire, wires: Sequence[Wire]) -> list[Point]:
+        """A faded wire without what it shares with one in colour: what Graphviz draws last would cover the colour."""
+        shared = {p for w in wires if w.source is wire.source and self.on(w) for p in _along(w.points)}
+        points = _along(wire.points)
+        start = next((k for k, p in enumerate(points) if p not in shared), len(points) - 1)
+        return points[max(start - 1, 0) :] if shared else wire.points
 
     def on(self, wire: Wire) -> bool:
         return not self.given or (

@@ -1,0 +1,83 @@
+"""Builds this gallery: `python docs/gallery/build.py`. Every picture comes from one call on the equations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import tinygrad_lstm as tl
+
+HERE = Path(__file__).parent
+
+
+# --8<-- the cell of this page
+@tl.cell(x="input", h="hidden", c="hidden", W="hidden input", U="hidden hidden", b="hidden")
+def two_speeds(x, /, h, c, *, W, U, b):
+    """A cell of one's own: a fast memory and a slow one."""
+    k = tl.sigmoid(W.k @ x + U.k @ h + b.k)  # how much of the slow memory to renew
+    n = tl.tanh(W.n @ x + U.n @ h + b.n)  # new values
+    c = c + 0.1 * k * (n - c)
+    h = tl.tanh(n + c)
+    return h, c
+
+
+# --8<--
+CELLS = [tl.cells.rnn, tl.cells.lstm, tl.cells.gru, tl.cells.lstm_peephole, tl.cells.lstm_coupled, two_speeds]
+
+
+def pictures() -> dict[str, tl.drawing.Drawing]:
+    """Every picture of the gallery, by its file name."""
+    found = {"legend.svg": tl.draw.legend(), "legend-dark.svg": tl.draw.legend("dark")}
+    for cell in CELLS:
+        ways = {
+            "rolled": {"rolled": True},
+            "unrolled": {"steps": 4},
+            "module": {"steps": 3, "detail": True},
+            "block": {"equations": True},
+            "block-dark": {"equations": True, "theme": "dark"},
+        }
+        ways |= {f"step-{name}": {"highlight": name} for name in quantities(cell)}
+        found |= {f"{cell.name}-{way}.svg": tl.draw(cell, **options) for way, options in ways.items()}
+    return found
+
+
+def quantities(cell) -> list[str]:
+    """The named quantities of a cell, in the order of computation: the steps of the explanation."""
+    named = {n: v.serial for n, v in cell.graph.names.items() if v.op is not None}
+    return sorted(named, key=lambda n: named[n])
+
+
+def text() -> str:
+    """The page."""
+    source = Path(__file__).read_text(encoding="utf-8").split("# --8<--")[1].split("\n", 1)[1].strip()
+    lines = ["# Gallery", "", "What the signs mean (`tl.draw.legend()`):", "", "![legend](legend.svg)", ""]
+    lines += [
+        "One cell of this page is declared here; the others are in `tl.cells`.",
+        "",
+        f"```python\n{source}\n```",
+        "",
+    ]
+    for cell in CELLS:
+        name = cell.name
+        lines += [f"## {name}", "", (cell.__doc__ or "").strip().split("\n")[0], ""]
+        ways = [
+            ("The network with its loop", "rolled=True", "rolled"),
+            ("The same, unrolled", "steps=4", "unrolled"),
+            ("The repeating module", "steps=3, detail=True", "module"),
+            ("One step with its equations", "equations=True", "block"),
+            ("In the dark", 'equations=True, theme="dark"', "block-dark"),
+        ]
+        ways += [(f"Step by step: {q}", f'highlight="{q}"', f"step-{q}") for q in quantities(cell)]
+        for title, options, way in ways:
+            lines += [f"{title}: `tl.draw({name}, {options})`", "", f"![{name}, {way}]({name}-{way}.svg)", ""]
+    return "\n".join(lines)
+
+
+def main(folder: Path = HERE) -> None:
+    """Write the page and its pictures."""
+    for name, picture in pictures().items():
+        picture.save(folder / name)
+    (folder / "README.md").write_text(text(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
