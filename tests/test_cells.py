@@ -101,7 +101,88 @@ def test_what_was_declared_here_prints_too():
         "corners(x: input; h: hidden, before: hidden, fixed: hidden)\n"
         "    Rows of the user's own, conditions, products of products, a delay, a state\n"
         "    that stays, static values.\n"
+        "\n"
+        "    x_1        = clip(x, -2, 2)\n"
+        "    part_rises = tanh(W.a @ x_1 + U.a @ h + b.a) *\n"
+        "                 sigmoid(softsign_of_test_cells(W.b @ x_1 + U.b @ (U.c @\n"
+        "                 before)))\n"
+        "    rises      = logical_and(part_rises > h, logical_not(fixed > 0))\n"
+        "    a          = where(rises, part_rises, 2 * h) * sign(part_rises) + floor(3 *\n"
+        "                 part_rises) * (part_rises == h) - part_rises % 2 / 3 +\n"
+        "                 part_rises // 0.3 * fixed\n"
+        "    scale      = exp(s.scale) * softplus(b.scale)\n"
+        "    top        = max(a)\n"
+        "    output     = scale * (a - top) ** 2\n"
+        "    part_h     = detach(max(h))\n"
+        "    h'         = tanh(a - min(a) * (h - (log(sum(exp(h - part_h))) + part_h)))\n"
+        "    before'    = h\n"
+        "    fixed'     = fixed\n"
+        "\n"
+        "    output output, states h, before, fixed\n"
+        "    W (2*hidden, input)   a b\n"
+        "    U (3*hidden, hidden)  a b c\n"
+        "    b (2*hidden)          a scale\n"
+        "    s (1)                 scale"
     )
+    lines = corners.latex().splitlines()
+    assert r"  \mathrm{rises}_t &= \left(\mathrm{part}^{\mathrm{rises}}_t > h_{t-1}\right) \land \lnot \left(\mathrm{fixed}_{t-1} > 0\right) \\" in lines
+    assert r"  \mathrm{scale} &= \exp\left(s_{\mathrm{scale}}\right) \odot \mathrm{softplus}\left(b_{\mathrm{scale}}\right) \\" in lines
+    assert r"\mathrm{softsign\_of\_test\_cells}" in corners.latex()
+    assert lines[-3:-1] == [r"  \mathrm{before}_t &= h_{t-1} \\", r"  \mathrm{fixed}_t &= \mathrm{fixed}_{t-1}"]
+
+
+BRACKETS = {
+    # written in a body: how it is printed, how it is typeset
+    "h - (x - c)": ("h - (x - c)", r"h_{t-1} - \left(x_t - c_{t-1}\right)"),
+    "(h - x) - c": ("h - x - c", r"h_{t-1} - x_t - c_{t-1}"),
+    "h + (x + c)": ("h + (x + c)", r"h_{t-1} + x_t + c_{t-1}"),
+    "-(h + x)": ("-(h + x)", r"-\left(h_{t-1} + x_t\right)"),
+    "-h * x": ("-h * x", r"-h_{t-1} \odot x_t"),
+    "-(h * x)": ("-(h * x)", r"-h_{t-1} \odot x_t"),
+    "h * -x": ("h * -x", r"h_{t-1} \odot \left(-x_t\right)"),
+    "h - -x": ("h - -x", r"h_{t-1} - \left(-x_t\right)"),
+    "-(-h)": ("-(-h)", r"-\left(-h_{t-1}\right)"),
+    "h / (x * c)": ("h / (x * c)", r"\frac{h_{t-1}}{x_t \odot c_{t-1}}"),
+    "h / x * c": ("h / x * c", r"\frac{h_{t-1}}{x_t} \odot c_{t-1}"),
+    "h * (x / c)": ("h * (x / c)", r"h_{t-1} \odot \frac{x_t}{c_{t-1}}"),
+    "(h ** x) ** c": ("(h ** x) ** c", r"{\left({h_{t-1}}^{x_t}\right)}^{c_{t-1}}"),
+    "h ** (x ** c)": ("h ** x ** c", r"{h_{t-1}}^{{x_t}^{c_{t-1}}}"),
+    "(-h) ** 2": ("(-h) ** 2", r"{\left(-h_{t-1}\right)}^{2}"),
+    "-h ** 2": ("-h ** 2", r"-{h_{t-1}}^{2}"),
+    "2 ** -h": ("2 ** (-h)", r"{2}^{-h_{t-1}}"),
+    "(h / x) ** 2": ("(h / x) ** 2", r"{\left(\frac{h_{t-1}}{x_t}\right)}^{2}"),
+    "2 * (3 * h)": ("2 * (3 * h)", r"2 \cdot 3 \, h_{t-1}"),
+    "h * 2": ("h * 2", r"h_{t-1} \cdot 2"),
+    "h * -2": ("h * -2", r"h_{t-1} \, \left(-2\right)"),
+    "1e-5 * h": ("1e-05 * h", r"10^{-5} \, h_{t-1}"),
+    "1 / (1 + h)": ("1 / (1 + h)", r"\frac{1}{1 + h_{t-1}}"),
+    "tl.reciprocal(1 + h)": ("reciprocal(1 + h)", r"\frac{1}{1 + h_{t-1}}"),
+    "tl.square(h + x)": ("square(h + x)", r"{\left(h_{t-1} + x_t\right)}^{2}"),
+    "abs(h - x)": ("abs(h - x)", r"\left|h_{t-1} - x_t\right|"),
+    "tl.leaky_relu(h)": ("leaky_relu(h, 0.01)", r"\mathrm{leaky\_relu}\left(h_{t-1}, 0.01\right)"),
+    "(h > x) * c": ("(h > x) * c", r"\left(h_{t-1} > x_t\right) \odot c_{t-1}"),
+    "(h > x) == (x > c)": ("(h > x) == (x > c)", r"\left(h_{t-1} > x_t\right) = \left(x_t > c_{t-1}\right)"),
+    "h + x > c * 2": ("h + x > c * 2", r"h_{t-1} + x_t > c_{t-1} \cdot 2"),
+    "tl.where(h > x, c, -c) + 1": ("where(h > x, c, -c) + 1", r"\left(c_{t-1} \text{ if } h_{t-1} > x_t \text{ else } -c_{t-1}\right) + 1"),
+    "c * (W @ x)": ("c * (W @ x)", r"c_{t-1} \odot W x_t"),
+    "(W @ x) * c": ("(W @ x) * c", r"W x_t \odot c_{t-1}"),
+    "-(W @ x)": ("-(W @ x)", r"-W x_t"),
+    "c - W @ x": ("c - W @ x", r"c_{t-1} - W x_t"),
+    "W @ (W @ x)": ("W @ (W @ x)", r"W \left(W x_t\right)"),
+    "W @ -x": ("W @ -x", r"W \left(-x_t\right)"),
+    "W @ (x * c)": ("W @ (x * c)", r"W \left(x_t \odot c_{t-1}\right)"),
+}
+
+
+@pytest.mark.parametrize("written", BRACKETS)
+def test_brackets_stand_where_they_are_needed(written):
+    printed, typeset = BRACKETS[written]
+    namespace = {"tl": tl}
+    exec(f"def cell(x, /, h, c, *, W):\n    y = {written}\n    return y, tl.tanh(W @ x + y), c", namespace)
+    cell = tl.cell(x="hidden", h="hidden", c="hidden", W="hidden hidden")(namespace["cell"])
+    assert dict(notation.equation_lines(cell.graph))["y"] == printed
+    assert dict(line.split(" &= ") for line in notation.latex_lines(cell.graph))["y_t"] == typeset
+    assert all(value is expected for _, expected, value in typed_back(cell))
 
 
 def test_the_lstm_on_paper():

@@ -295,7 +295,7 @@ def test_members_may_have_the_names_of_methods():
         f"a = {SUM}; h = +abs(-a) ** 0.5 // 1 % 2",
         f"a = {SUM}; h = tl.matmul(W.m, x) + a",
         f"a = {SUM}; h = sum([a, h, a * h])",
-        f"for gate in 'pq': h = tl.tanh(getattr(W, gate) @ x + U.h @ h + b.h);",
+        "for gate in 'pq': h = tl.tanh(getattr(W, gate) @ x + U.h @ h + b.h);",
     ],
 )
 def test_python_that_is_welcome(body):

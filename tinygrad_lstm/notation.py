@@ -13,9 +13,7 @@ from typing import Any
 
 from .graph import Node, reachable
 
-GREEK = (
-    "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau upsilon phi chi psi omega"
-).split()  # fmt: skip
+GREEK = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu", "nu", "xi", "pi", "rho", "sigma", "tau", "upsilon", "phi", "chi", "psi", "omega"]  # fmt: skip
 
 
 _PRIME = "'"
@@ -112,7 +110,7 @@ def _write_latex(node: Node, args: Sequence[Any]) -> tuple[str, float]:
 
     def bracket(part: tuple[str, float], level: float, inside: bool = False) -> str:
         text, binds = part
-        return rf"\left({text}\right)" if binds < level or inside and text.startswith("-") else text
+        return rf"\left({text}\right)" if binds < level or (inside and text.startswith("-")) else text
 
     if op.name == "linear":
         return f"{bracket(args[0], POWER + 1)} {bracket(args[1], NAME)}", PRODUCT
@@ -131,8 +129,10 @@ def _write_latex(node: Node, args: Sequence[Any]) -> tuple[str, float]:
         return op.latex.format(bracket(args[0], op.infix), right), op.infix
     if op.infix < 0:
         return op.latex.format(*[bracket(a, SUM) for a in args]), 0
-    if op.elementwise:
-        return op.latex.format(*texts), NAME
+    if op.name == "logical_not":
+        return op.latex.format(bracket(args[0], NAME)), NAME
+    if op.elementwise:  # a row named `leaky_relu` is no `leaky` with an index
+        return op.latex.replace(op.symbol, op.symbol.replace("_", r"\_")).format(*texts), NAME
     return rf"\mathrm{{{op.name}}}\left({', '.join(texts)}\right)", NAME
 
 

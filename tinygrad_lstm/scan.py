@@ -15,11 +15,12 @@ import numpy as np
 
 from .autodiff import sweep
 from .cell import Cell
-from .functions import concatenate, flip, stack, where, zeros
 from .execute import run_backward, run_forward
+from .functions import concatenate, flip, stack, where, zeros
 from .graph import Op
 from .ops import detach
 from .tensor import Tensor, _make, _wrap, mode
+
 
 # --------------------------------------------------------------------------------------------------------------- the row
 def _scan_vjp(g: Mapping[int, Tensor], y: Tensor, *args: Tensor, cell: Cell, active: np.ndarray | None, tape: Any) -> tuple:
@@ -85,7 +86,7 @@ def scan(
 
     Returns the outputs (T, B, output axis) and the final states.
     """
-    T, B = xs[0].shape[:2]
+    T = xs[0].shape[0]
     active = order = None
     longest = T
     if lengths is not None and (lengths < T).any():

@@ -21,7 +21,6 @@ from typing import Any
 from .errors import ArgumentError, ShapeError, TraceError, message
 from .graph import Node, Op, Trace, reachable, verify
 
-
 _PACKAGE = __name__.partition(".")[0]
 
 
