@@ -23,6 +23,7 @@ FLOORS = [
     {"autodiff", "kernels"},
     {"codegen", "plan"},
     {"tensor", "loops", "interpret"},
+    {"program"},
     {"functions", "fuse", "gradients"},
     {"cell"},
     {"cells", "execute"},

@@ -13,8 +13,13 @@ from collections.abc import Iterable, Sequence
 from operator import attrgetter
 from typing import Any
 
+from numpy import ndarray
+
 from .errors import GradientError, message
 from .graph import OPS, Slot, Value
+
+
+LARGE = 1 << 14  # elements from which memory of one's own is dearer than a warm cache
 
 
 def fit(cotangent: Any, like: Any) -> Any:
@@ -70,6 +75,7 @@ def sweep(
     for root, seed in zip(roots, seeds, strict=True):
         have = cotangents.get(root.serial)
         cotangents[root.serial] = seed if have is None else have + seed
+    sums: set[int] = set()  # whose cotangent is a large array made here: it is added to in place
     get = cotangents.get
     take = get if keep else cotangents.pop
     while order:
@@ -95,7 +101,14 @@ def sweep(
             if term.shape != arg.shape or term.dtype != arg.dtype:
                 term = fit(term, arg)
             have = get(key)
-            cotangents[key] = term if have is None else have + term
+            if have is None:
+                cotangents[key] = term
+            elif key in sums:
+                have += term
+            else:
+                cotangents[key] = total = have + term
+                if type(total) is ndarray and total.size >= LARGE:
+                    sums.add(key)
     return cotangents
 
 

@@ -15,6 +15,7 @@ from . import notation
 from .errors import ArgumentError, ShapeError, message
 from .graph import Node, reachable
 from .plan import Plan, derive
+from .program import Program
 from .tensor import Tensor
 from .trace import CellGraph, Family, trace_cell
 
@@ -48,6 +49,19 @@ class Cell:
         """Regions, packed products, derived backward pass, what is saved; see `tinygrad_lstm.plan`."""
         return derive(self.graph, self.families)
 
+    @cached_property
+    def program(self) -> Program:
+        """The two loops that are compiled: schedule, memories, text; see `tinygrad_lstm.program`."""
+        return Program(self.plan, self.name)
+
+    def source(self, direction: str = "forward", dtype: Any = np.float32) -> str:
+        """The generated kernel, as it is compiled, for direction "forward" or "backward": one statement a quantity."""
+        if direction not in ("forward", "backward"):
+            raise ArgumentError(
+                message(f"{self.name}.source", "the direction is 'forward' or 'backward'", {"direction": direction})
+            )
+        return self.program.source(direction, dtype).replace("{function}", f"{self.name}_{direction}")
+
     # ---------------------------------------------------------------------------------------------------- sizes
     @property
     def axis_names(self) -> tuple[str, ...]:
@@ -60,7 +74,11 @@ class Cell:
         f = self._family(family)
         missing = [a for a in f.axes if a != 1 and a not in sizes]
         if missing:
-            raise ArgumentError(message(self.name, f"the size of axis {', '.join(map(repr, missing))} is missing", {"sizes": dict(sizes)}))
+            raise ArgumentError(
+                message(
+                    self.name, f"the size of axis {', '.join(map(repr, missing))} is missing", {"sizes": dict(sizes)}
+                )
+            )
         own = tuple(1 if a == 1 else sizes[a] for a in f.axes)
         return (len(f.members) * own[0], *own[1:]) if own else (len(f.members),) if f.members != ("",) else ()
 
@@ -69,12 +87,16 @@ class Cell:
         members = self._family(family).members
         if member not in members:
             known = " ".join(members) or "none: it is a single array"
-            raise ArgumentError(message(self.name, f"family {family!r} has no member {member!r}", remedy=f"its members are: {known}"))
+            raise ArgumentError(
+                message(self.name, f"family {family!r} has no member {member!r}", remedy=f"its members are: {known}")
+            )
         return members.index(member)
 
     def _family(self, name: str) -> Family:
         if name not in self.families:
-            raise ArgumentError(message(self.name, f"has no family {name!r}", remedy=f"its families are: {' '.join(self.families)}"))
+            raise ArgumentError(
+                message(self.name, f"has no family {name!r}", remedy=f"its families are: {' '.join(self.families)}")
+            )
         return self.families[name]
 
     def parameter_count(self, sizes: Mapping[str, int]) -> int:
@@ -99,8 +121,14 @@ class Cell:
         lines += ["", f"    output {output}" + (f", states {', '.join(self.states)}" if self.states else "")]
         rows = []
         for f in self.families.values():
-            stacked = f"{len(f.members)}*{f.axes[0]}" if len(f.members) > 1 and f.axes else str(f.axes[0] if f.axes else "")
-            shape = ", ".join([stacked, *map(str, f.axes[1:])]) if f.axes else str(len(f.members) if f.members != ("",) else "")
+            stacked = (
+                f"{len(f.members)}*{f.axes[0]}" if len(f.members) > 1 and f.axes else str(f.axes[0] if f.axes else "")
+            )
+            shape = (
+                ", ".join([stacked, *map(str, f.axes[1:])])
+                if f.axes
+                else str(len(f.members) if f.members != ("",) else "")
+            )
             rows.append((f.name, f"({shape})", " ".join(f.members)))
         wide, deep = max((len(r[0]) for r in rows), default=0), max((len(r[1]) for r in rows), default=0)
         for name, shape, members in rows:
@@ -134,7 +162,9 @@ class Cell:
         raise ArgumentError(message(self.name, f"has no quantity {name!r}", remedy=f"it has: {known}"))
 
     # ------------------------------------------------------------------------------------------------- one step
-    def step(self, inputs: Sequence[Tensor], states: Sequence[Tensor], parameters: Mapping[str, Tensor]) -> tuple[Tensor, list[Tensor]]:
+    def step(
+        self, inputs: Sequence[Tensor], states: Sequence[Tensor], parameters: Mapping[str, Tensor]
+    ) -> tuple[Tensor, list[Tensor]]:
         """One step by the equations as written, on Tensors: the reference for everything compiled, differentiable to any order.
 
         inputs, states : (B, axis) each; parameters : "W.i" -> its array. Returns the output and the new states.
@@ -147,7 +177,11 @@ class Cell:
         for node in reachable(self.graph.roots):
             if node.op is not None:
                 args = [values[a.serial] if isinstance(a, Node) else a for a in node.args]
-                values[node.serial] = args[0].apply(node.op, *args, **node.attr) if isinstance(args[0], Tensor) else _first(args).apply(node.op, *args, **node.attr)
+                values[node.serial] = (
+                    args[0].apply(node.op, *args, **node.attr)
+                    if isinstance(args[0], Tensor)
+                    else _first(args).apply(node.op, *args, **node.attr)
+                )
         return values[self.graph.output.serial], [values[n.serial] for n in self.graph.new_states]
 
     def members(self, arrays: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -165,7 +199,11 @@ class Cell:
 
     def __call__(self, *_: Any, **__: Any) -> Any:
         raise ArgumentError(
-            message(self.name, "is a declaration and holds no parameters", remedy=f"tl.nn.Recurrent({self.name}, {', '.join(f'{a}=...' for a in self.axis_names)})")
+            message(
+                self.name,
+                "is a declaration and holds no parameters",
+                remedy=f"tl.nn.Recurrent({self.name}, {', '.join(f'{a}=...' for a in self.axis_names)})",
+            )
         )
 
 
@@ -209,11 +247,19 @@ def cell(body: Any = None, /, **axes: str) -> Any:
         b (hidden)          h
     """
     if body is not None:
-        raise ArgumentError(message("cell", "the axes of the arguments come first", remedy='@tl.cell(x="input", h="hidden", W="hidden input", ...)'))
+        raise ArgumentError(
+            message(
+                "cell",
+                "the axes of the arguments come first",
+                remedy='@tl.cell(x="input", h="hidden", W="hidden input", ...)',
+            )
+        )
 
     def declare(function: Callable[..., Any]) -> Cell:
         if not inspect.isfunction(function):
-            raise ArgumentError(message("cell", "decorates a function", {"given": function}, "def lstm(x, /, h, c, *, W, U, b): ..."))
+            raise ArgumentError(
+                message("cell", "decorates a function", {"given": function}, "def lstm(x, /, h, c, *, W, U, b): ...")
+            )
         return Cell(function, axes)
 
     return declare
@@ -224,9 +270,19 @@ def check_sizes(cell: Cell, sizes: Mapping[str, Any]) -> dict[str, int]:
     missing = [a for a in cell.axis_names if a not in sizes]
     unknown = [a for a in sizes if a not in cell.axis_names]
     if missing or unknown:
-        problem = f"the size of axis {', '.join(map(repr, missing))} is missing" if missing else f"has no axis {', '.join(map(repr, unknown))}"
+        problem = (
+            f"the size of axis {', '.join(map(repr, missing))} is missing"
+            if missing
+            else f"has no axis {', '.join(map(repr, unknown))}"
+        )
         example = ", ".join(f"{a}=..." for a in cell.axis_names)
-        raise ArgumentError(message(cell.name, problem, remedy=f"its axes are: {', '.join(cell.axis_names)}; write tl.nn.Recurrent({cell.name}, {example})"))
+        raise ArgumentError(
+            message(
+                cell.name,
+                problem,
+                remedy=f"its axes are: {', '.join(cell.axis_names)}; write tl.nn.Recurrent({cell.name}, {example})",
+            )
+        )
     for a, n in sizes.items():
         if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
             raise ShapeError(message(cell.name, f"axis {a!r} must be an integer of at least 1", {a: n}))

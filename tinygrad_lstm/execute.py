@@ -11,18 +11,18 @@ import math
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import cache, partial
 from typing import Any, ClassVar
 
 import numpy as np
 
 from . import interpret, kernels, threads
 from .cell import Cell
-from .graph import Node, reachable
-from .kernels import native
-from .loops import BLOCKED, Factor, Loop, is_op, sums_of_products
-from .plan import varies
+from .graph import Node
 from .interpret import Interpreter
+from .kernels import native
+from .loops import BLOCKED, Factor, Loop
+
 
 class Block:
     """Memory for the inside of one call. It goes back to a pool when nobody holds it: a fresh page costs more than its use."""
@@ -59,106 +59,19 @@ def aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     return raw[start : start + size].view(dtype).reshape(shape)
 
 
-class Program:
-    """What is compiled for a cell: its two loops, and where backward finds and leaves things."""
-
-    def __init__(self, cell: Cell):
-        self.cell, self.plan = cell, cell.plan
-        plan, graph = self.plan, cell.graph
-        new = {n.serial for n in graph.new_states if n.op is not None}
-        inputs = {f"input{k}": [x] for k, x in enumerate(graph.inputs)}
-        states = {f"state{k}": [s] for k, s in enumerate(graph.states)}
-        self.output_state = next((k for k, n in enumerate(graph.new_states) if n is graph.output and n.op is not None), None)
-
-        position = {graph.parameters[leaf].serial: (f.name, k) for f in plan.families.values() for k, leaf in enumerate(f.leaves)}
-        self.outers = [n for n in plan.back_static if is_op(n, "outer_sum")]
-        self.column_sums = [n for n in plan.back_static if is_op(n, "sum_to") and varies(n.args[0])]
-        self.saved = self._residuals(new)
-        given = {n.serial for n in [*graph.inputs, *graph.states, *self.saved]} | new
-
-        later: list[Node] = [n.args[0] for n in [*self.outers, *self.column_sums]]
-        later += [n.args[1] for n in self.outers if n.args[1].serial not in given]
-        self.input_sums: list[Any] = []
-        for g in plan.input_cotangents:
-            found = sums_of_products(reachable([g]), [g], position)[0].get(g.serial) if g is not None else None
-            self.input_sums.append(found)
-            if found is not None:
-                later += [*(f.operand for f in found.factors), *(a for a in found.addends if isinstance(a, Node))]
-            elif g is not None:
-                later.append(g)
-        every = [g for g in plan.cotangents.values()]
-        users = {n.args[1].serial: position[n.args[0].serial] for n in reversed(reachable(every)) if is_op(n, "linear_t")}
-        order = {f: k for k, f in enumerate(plan.families)}
-        kept = {n.serial: n for n in later if n.serial not in given and n is not plan.output_seed}
-        key = lambda n: (order[users[n.serial][0]], users[n.serial][1]) if n.serial in users else (len(order), 0)
-        self.kept = sorted(kept.values(), key=key)
-
-        self.later_weights = [(f.family, "T") for s in self.input_sums if s is not None for f in s.factors]
-        self.forward = Loop(
-            plan,
-            cell.name,
-            known={**inputs, **states},
-            homes={
-                **{f"state{k}": [n] for k, n in enumerate(graph.new_states)},
-                **({"output": [graph.output]} if self.output_state is None else {}),
-                "tape": self.saved,
-            },
-            backward=False,
-        )
-        self.backward = Loop(
-            plan,
-            cell.name,
-            known={
-                **inputs,
-                **{f"state{k}": [s, *([n] if n.op is not None else [])] for k, (s, n) in enumerate(zip(graph.states, graph.new_states, strict=True))},
-                "tape": self.saved,
-                "d_output": [plan.output_seed],
-                **{f"carry{k}": [s] for k, s in enumerate(plan.seeds)},
-            },
-            homes={**{f"carry{k}": [g] for k, g in enumerate(plan.state_cotangents) if g is not None}, "kept": self.kept},
-            backward=True,
-        )
-
-        self.hoists = any(self.forward.hoists(s) for s in self.forward.sums.values())
-
-    def _residuals(self, new: set[int]) -> list[Node]:
-        """What BPTT keeps of every step: what backward reads, less the states, less what follows elementwise from the rest."""
-        graph = self.cell.graph
-        available = {n.serial for n in [*graph.inputs, *graph.states]} | new
-        operands = {n.args[1].serial for n in self.outers}
-        saved = []
-        for n in self.plan.saved:
-            if n.serial in new:
-                continue
-            assert n.op is not None
-            cheap = n.op.code is not None and all(not isinstance(a, Node) or not varies(a) or a.serial in available for a in n.args)
-            if not cheap or n.serial in operands:
-                saved.append(n)
-            available.add(n.serial)
-        return saved
-
-    def source(self, direction: str, dtype: Any) -> str:
-        return (self.forward if direction == "forward" else self.backward).source(dtype)
-
-
-@lru_cache(maxsize=None)
-def program(cell: Cell) -> Program:
-    return Program(cell)
-
-
-@lru_cache(maxsize=None)
+@cache
 def kernel(cell: Cell, direction: str, dtype: np.dtype) -> tuple[Any, Loop]:
-    p = program(cell)
+    p = cell.program
     loop = p.forward if direction == "forward" else p.backward
     return kernels.compile_source(loop.source(dtype), f"{cell.name}_{direction}"), loop
 
 
-@lru_cache(maxsize=None)
+@cache
 def helper(name: str, dtype: np.dtype) -> Any:
     return kernels.compile_source(native.gemm.source(name, dtype), name)
 
 
-@lru_cache(maxsize=None)
+@cache
 def product(dtype: np.dtype) -> int:
     """The address of gemm, which all kernels share."""
     return kernels.compile_pointer(native.gemm.source("gemm", dtype), "gemm", native.gemm.ARGUMENTS)
@@ -186,7 +99,17 @@ class Layout:
     Memories inside the call's block have an offset there; the caller's own (inputs, outputs) are patched in by name.
     """
 
-    def __init__(self, loop: Loop, cell: Cell, sizes: Mapping[Any, int], dtype: np.dtype, slots: Mapping[str, int], batch: int, outside: Sequence[str], more: Sequence[tuple[str, str]] = ()):
+    def __init__(
+        self,
+        loop: Loop,
+        cell: Cell,
+        sizes: Mapping[Any, int],
+        dtype: np.dtype,
+        slots: Mapping[str, int],
+        batch: int,
+        outside: Sequence[str],
+        more: Sequence[tuple[str, str]] = (),
+    ):
         self.loop, self.sizes, self.dtype, self.batch = loop, dict(sizes), dtype, batch
         self.lanes = native.gemm.lanes(dtype)
         self.slots = dict(slots)
@@ -198,7 +121,12 @@ class Layout:
             self.packings[family, way] = packing = self._packing(cell, family, way, at)
             at += packing.size
         spaces = {m: n * batch * self.rows[m] for m, n in self.slots.items() if m not in outside}
-        spaces |= {"packed": at, "vectors": self.blocks["vectors"][-1], "biases": self.blocks["z"][-1], "zeros": max(self.pad(a) for a in self.sizes)}
+        spaces |= {
+            "packed": at,
+            "vectors": self.blocks["vectors"][-1],
+            "biases": self.blocks["z"][-1],
+            "zeros": max(self.pad(a) for a in self.sizes),
+        }
         self.offsets: dict[str, int] = {}
         end = 0
         for m, n in spaces.items():
@@ -225,8 +153,30 @@ class Layout:
         rows, cols = (1 if a == 1 else self.sizes[a] for a in f.axes)
         pad_rows, pad_cols, n = self.pad(f.axes[0]), self.pad(f.axes[1]), len(f.members)
         if way == "N":
-            return Packing(family, way, rows, cols, n, at, pad_rows * cols, cols * self.lanes, n * pad_rows // self.lanes, n * pad_rows * cols)
-        return Packing(family, way, rows, cols, n, at, pad_rows * self.lanes, n * pad_rows * self.lanes, pad_cols // self.lanes, n * pad_rows * pad_cols)
+            return Packing(
+                family,
+                way,
+                rows,
+                cols,
+                n,
+                at,
+                pad_rows * cols,
+                cols * self.lanes,
+                n * pad_rows // self.lanes,
+                n * pad_rows * cols,
+            )
+        return Packing(
+            family,
+            way,
+            rows,
+            cols,
+            n,
+            at,
+            pad_rows * self.lanes,
+            n * pad_rows * self.lanes,
+            pad_cols // self.lanes,
+            n * pad_rows * pad_cols,
+        )
 
     def _number(self, kind: str, *what: Any) -> int:
         if kind == "size":
@@ -249,8 +199,17 @@ class Layout:
 _layouts: dict[Any, Layout] = {}
 
 
-def layout(loop: Loop, cell: Cell, sizes: Mapping[Any, int], dtype: np.dtype, slots: Mapping[str, int], batch: int, outside: Sequence[str], more: Sequence[tuple[str, str]] = ()) -> Layout:
-    key = (loop, dtype, batch, tuple(sizes.items()), tuple(slots.items()))
+def layout(
+    loop: Loop,
+    cell: Cell,
+    sizes: Mapping[Any, int],
+    dtype: np.dtype,
+    slots: Mapping[str, int],
+    batch: int,
+    outside: Sequence[str],
+    more: Sequence[tuple[str, str]] = (),
+) -> Layout:
+    key = (loop, dtype, batch, tuple(sizes.items()), tuple(slots.items()), tuple(outside))
     found = _layouts.get(key)
     if found is None:
         if len(_layouts) > 256:
@@ -284,7 +243,9 @@ class Run:
             self.address[at] = array.ctypes.data
 
     def at(self, memory: str) -> int:
-        return self.given[memory].ctypes.data if memory in self.given else self.block.address + self.layout.offsets[memory]
+        return (
+            self.given[memory].ctypes.data if memory in self.given else self.block.address + self.layout.offsets[memory]
+        )
 
     def fill(self, machine: Interpreter) -> None:
         """Weights in panels; the parameters that the loop reads as vectors; what the sums of products start from."""
@@ -339,7 +300,7 @@ def run_forward(cell: Cell, arrays: Mapping[str, np.ndarray], xs: Sequence[np.nd
     T, B = xs[0].shape[:2]
     if T == 0 or B == 0:
         return interpret.run_forward(cell.plan, arrays, xs, states, active, keep)
-    p, dtype, graph = program(cell), xs[0].dtype, cell.graph
+    p, dtype, graph = cell.program, xs[0].dtype, cell.graph
     loop_kernel, loop = kernel(cell, "forward", dtype)
     machine = Interpreter(p.plan, arrays)
     for node, value in zip([*graph.inputs, *graph.states], [*xs, *states], strict=True):
@@ -383,17 +344,77 @@ def run_forward(cell: Cell, arrays: Mapping[str, np.ndarray], xs: Sequence[np.nd
     return result[:, :, : own.width(graph.output)], finals, Tape(machine, run, running, ragged) if keep else None
 
 
-def run_backward(cell: Cell, tape: Any, d_output: np.ndarray | None, d_states: Sequence[np.ndarray | None]) -> tuple[list, list, dict[str, np.ndarray]]:
+class Stepper:
+    """Layers of a cell, one step at a time: everything is laid out and packed once, a step copies in, runs, copies out.
+
+    The kernel is the one that runs sequences, so a step has the same bits. Not for several threads at a time.
+    """
+
+    def __init__(
+        self,
+        cell: Cell,
+        layers: Sequence[Mapping[str, np.ndarray]],
+        widths: Sequence[Sequence[int]],
+        batch: int | None,
+        dtype: np.dtype,
+    ):
+        """layers : the family arrays of each; widths : the sizes of the inputs of each; batch : None for no such axis."""
+        p, graph = cell.program, cell.graph
+        self.kernel, loop = kernel(cell, "forward", dtype)
+        at = slice(None) if batch is not None else 0
+        batch = batch if batch is not None else 1
+        self.batch, self.active, self.runs = batch, np.full(1, batch, np.int64), []
+        self._held: list[Run] = []
+        slots = {f"input{k}": 1 for k in range(len(graph.inputs))} | {f"state{k}": 2 for k in range(len(graph.states))}
+        slots |= {"z": 1, "scratch": 1, "tape": 1} | ({"output": 1} if p.output_state is None else {})
+        exposed = "output" if p.output_state is None else f"state{p.output_state}"
+        for arrays in layers:
+            machine = Interpreter(p.plan, arrays)
+            for node, width in zip(graph.inputs, widths[len(self.runs)], strict=True):
+                machine.sizes.setdefault(node.shape[-1], width)
+            machine.run(p.plan.static, machine.static)
+            own = layout(loop, cell, machine.sizes, dtype, slots, batch, ())
+            run = Run(own)
+            run.fill(machine)
+            for memory in slots:
+                run.view(memory).fill(0)
+            inputs = [run.view(f"input{k}")[0, at, : own.width(x)] for k, x in enumerate(graph.inputs)]
+            states = [run.view(f"state{k}")[:, at, : own.width(s)] for k, s in enumerate(graph.states)]
+            output = run.view(exposed)[-1, at, : own.width(graph.output)]
+            self._held.append(run)
+            self.runs.append((run.address, own.place, inputs, [s[0] for s in states], [s[1:] for s in states], output))
+
+    def __call__(self, xs: Sequence[np.ndarray], states: Sequence[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray]]:
+        """xs: (B, axis) each; states: (layers, B, axis). Returns the output of the last layer and the new states."""
+        first, B, k = xs[0], self.batch, 0
+        for address, place, inputs, before, _, output in self.runs:
+            inputs[0][...] = first
+            for j in range(1, len(inputs)):
+                inputs[j][...] = xs[j]
+            for room, s in zip(before, states, strict=True):
+                room[...] = s[k]
+            self.kernel(address, place, self.active, 1, B, 0, B, 1)
+            first, k = output, k + 1
+        if k == 1:
+            return first.copy(), [s.copy() for s in self.runs[0][4]]
+        return first.copy(), [np.concatenate([run[4][j] for run in self.runs]) for j in range(len(states))]
+
+
+def run_backward(
+    cell: Cell, tape: Any, d_output: np.ndarray | None, d_states: Sequence[np.ndarray | None]
+) -> tuple[list, list, dict[str, np.ndarray]]:
     """Cotangents of inputs (T, B, axis), of initial states (B, axis) and of family arrays; None where there is none."""
     if not isinstance(tape, Tape):
         return interpret.run_backward(cell.plan, tape, d_output, d_states)
-    p, machine, before = program(cell), tape.machine, tape.run
+    p, machine, before = cell.program, tape.machine, tape.run
     graph, dtype = cell.graph, before.layout.dtype
     loop_kernel, loop = kernel(cell, "backward", dtype)
     T, B = len(tape.active), before.layout.batch
     slots = {m: n for m, n in before.layout.slots.items() if m in loop.memories and m not in ("z", "scratch")}
     shared = tuple(slots)
-    slots |= {"d_output": 1 if d_output is None else T, "z": 1, "scratch": 1, "kept": T} | {f"carry{k}": 2 for k in range(len(graph.states))}
+    slots |= {"d_output": 1 if d_output is None else T, "z": 1, "scratch": 1, "kept": T} | {
+        f"carry{k}": 2 for k in range(len(graph.states))
+    }
     own = layout(loop, cell, machine.sizes, dtype, slots, B, (*shared, "d_output"), p.later_weights)
     run = Run(own)
     run.fill(machine)
@@ -402,7 +423,10 @@ def run_backward(cell: Cell, tape: Any, d_output: np.ndarray | None, d_states: S
     if d_output is None:
         dy = np.zeros((1, B, own.rows["d_output"]), dtype)
     elif tape.ragged:
-        dy = padded_copy(np.where(np.arange(B)[None, :, None] < tape.active[:, None, None], d_output, 0).astype(dtype, copy=False), own.rows["d_output"])
+        dy = padded_copy(
+            np.where(np.arange(B)[None, :, None] < tape.active[:, None, None], d_output, 0).astype(dtype, copy=False),
+            own.rows["d_output"],
+        )
     else:
         dy = padded_copy(d_output, own.rows["d_output"])
     run.give("d_output", dy)
@@ -475,7 +499,11 @@ class After:
             packing = own.packings[factors[0].family, "T"]
             P = self.run.at("packed") + (packing.at + factors[0].member * packing.member) * dtype.itemsize
             inner = len(factors) * own.pad(factors[0].operand.shape[-1]) if len(factors) > 1 else K
-            job = partial(_rows, rows_product, (product(dtype), A, row, inner, P, packing.panel, C, width, D, row_D, width // own.lanes))
+            job = partial(
+                _rows,
+                rows_product,
+                (product(dtype), A, row, inner, P, packing.panel, C, width, D, row_D, width // own.lanes),
+            )
             threads.run_slices(job, self.depth, at_least=32)
             D, row_D = C, width
         result = out[:, :, : own.width(g)]
@@ -488,7 +516,12 @@ class After:
         out: list[list[Factor]] = []
         for f in sorted(factors, key=lambda f: (f.family, f.member)):
             last = out[-1][-1] if out else None
-            if last and last.family == f.family and last.member + 1 == f.member and self.own.loop.adjacent(last.operand, f.operand):
+            if (
+                last
+                and last.family == f.family
+                and last.member + 1 == f.member
+                and self.own.loop.adjacent(last.operand, f.operand)
+            ):
                 out[-1].append(f)
             else:
                 out.append([f])
@@ -508,7 +541,11 @@ class After:
             A, left_row, _ = self.rows_of(group[0])
             C = target.ctypes.data + start * padded * dtype.itemsize
             fixed = (product(dtype), A, left_row, R, right_row, width, self.depth, C, padded, self.run.at("zeros"))
-            threads.run_slices(partial(_outer, helper("outer", dtype), fixed, dtype), units * len(group), at_least=max(8, 400_000 // max(1, self.depth * width)))
+            threads.run_slices(
+                partial(_outer, helper("outer", dtype), fixed, dtype),
+                units * len(group),
+                at_least=max(8, 400_000 // max(1, self.depth * width)),
+            )
             start += units * len(group)
         if not direct:
             out[...] = target[:, :width]
@@ -529,7 +566,14 @@ class After:
             leaf = leaf_of.get(n.serial)
             family, member = place[leaf] if leaf else (None, 0)
             last = groups[-1] if groups else None
-            if last and family and last[0] == family and last[3] is n.args[1] and last[1] + len(last[2]) == member and self.own.loop.adjacent(last[2][-1], n.args[0]):
+            if (
+                last
+                and family
+                and last[0] == family
+                and last[3] is n.args[1]
+                and last[1] + len(last[2]) == member
+                and self.own.loop.adjacent(last[2][-1], n.args[0])
+            ):
                 last[2].append(n.args[0])
             else:
                 groups.append((family, member, [n.args[0]], n.args[1]))
@@ -561,5 +605,3 @@ class After:
             else:
                 gradients[family][k if f.members != ("",) else ()] = values[g.serial]
         return gradients
-
-

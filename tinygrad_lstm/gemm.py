@@ -107,7 +107,9 @@ def _tile(kind: str, rows: int, panels: int) -> Any:
     """
 
     @intrinsic
-    def tile(typing: Any, A: Any, P: Any, C: Any, D: Any, lda: Any, ka: Any, stride: Any, ldc: Any, ldd: Any, K: Any) -> Any:
+    def tile(
+        typing: Any, A: Any, P: Any, C: Any, D: Any, lda: Any, ka: Any, stride: Any, ldc: Any, ldd: Any, K: Any
+    ) -> Any:
         def emit(context: Any, b: Any, sig: Any, args: Any) -> Any:
             scalar = _scalar(kind)
             size = 4 if kind == "float32" else 8

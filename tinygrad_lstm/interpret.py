@@ -27,7 +27,9 @@ class Interpreter:
         for f in plan.families.values():
             array = arrays[f.name]
             for k, leaf in enumerate(f.leaves):
-                self.static[plan.graph.parameters[leaf].serial] = array if f.members == ("",) else self._rows(f.name, (k,))
+                self.static[plan.graph.parameters[leaf].serial] = (
+                    array if f.members == ("",) else self._rows(f.name, (k,))
+                )
             if f.axes:
                 self.sizes.update(zip(f.axes, (array.shape[0] // len(f.members), *array.shape[1:]), strict=True))
 
@@ -55,7 +57,11 @@ class Interpreter:
             elif isinstance(step, Gather):
                 parts = [of(a) for a in step.addends]
                 for term in step.terms:
-                    g = of(term.operands[0]) if len(term.operands) == 1 else np.concatenate([of(o) for o in term.operands], axis=-1)
+                    g = (
+                        of(term.operands[0])
+                        if len(term.operands) == 1
+                        else np.concatenate([of(o) for o in term.operands], axis=-1)
+                    )
                     parts.append(g @ self._rows(term.family, term.members))
                 total = parts[0]
                 for part in parts[1:]:
@@ -95,7 +101,9 @@ def run_forward(plan: Plan, arrays: Mapping[str, np.ndarray], xs: Sequence[np.nd
     for past, s in zip(history, states, strict=True):
         past[0] = s
     loop_nodes = [n for step in plan.loop for n in _results(step)]
-    wanted = {n.serial for n in plan.saved} | {a.serial for step in plan.after for a in _reads(step)} | {graph.output.serial}
+    wanted = (
+        {n.serial for n in plan.saved} | {a.serial for step in plan.after for a in _reads(step)} | {graph.output.serial}
+    )
     stored: Arrays = {}
     kept = [n for n in loop_nodes if n.serial in wanted]
     known = [(n, whole[n.serial]) for n in [*graph.inputs, *(m for step in plan.before for m in _results(step))]]
@@ -122,9 +130,13 @@ def run_forward(plan: Plan, arrays: Mapping[str, np.ndarray], xs: Sequence[np.nd
     for node, past in zip(graph.states, history, strict=True):
         whole[node.serial] = past[:T] if active is None else _held(past[:T], active)
     machine.run(plan.after, whole)
-    output = np.ascontiguousarray(np.broadcast_to(whole[graph.output.serial], (T, B, machine.sizes[graph.output.shape[-1]])))
+    output = np.ascontiguousarray(
+        np.broadcast_to(whole[graph.output.serial], (T, B, machine.sizes[graph.output.shape[-1]]))
+    )
     if active is not None:
-        output = np.where(np.arange(B)[None, :, None] < active[:, None, None], output, 0).astype(output.dtype, copy=False)
+        output = np.where(np.arange(B)[None, :, None] < active[:, None, None], output, 0).astype(
+            output.dtype, copy=False
+        )
     tape = None
     if keep:
         needed = {n.serial for n in [*plan.saved, *graph.inputs, *graph.states]}
@@ -140,7 +152,9 @@ def _held(values: np.ndarray, active: np.ndarray) -> np.ndarray:
     return out
 
 
-def run_backward(plan: Plan, tape: Any, d_output: np.ndarray | None, d_states: Sequence[np.ndarray | None]) -> tuple[list, list, dict[str, np.ndarray]]:
+def run_backward(
+    plan: Plan, tape: Any, d_output: np.ndarray | None, d_states: Sequence[np.ndarray | None]
+) -> tuple[list, list, dict[str, np.ndarray]]:
     """The cotangents of inputs (T, B, axis), of the initial states (B, axis) and of the family arrays."""
     machine, whole, active = tape
     graph = plan.graph
@@ -149,8 +163,13 @@ def run_backward(plan: Plan, tape: Any, d_output: np.ndarray | None, d_states: S
     width = lambda node: machine.sizes[node.shape[-1]]
     if d_output is None:
         d_output = np.zeros((T, B, width(graph.output)), dtype)
-    carried = [np.array(d, dtype) if d is not None else np.zeros((B, width(s)), dtype) for d, s in zip(d_states, graph.states, strict=True)]
-    stored: Arrays = {n.serial: np.zeros((T, B, width(n)), dtype) for n in plan.kept_cotangents if n.serial != plan.output_seed.serial}
+    carried = [
+        np.array(d, dtype) if d is not None else np.zeros((B, width(s)), dtype)
+        for d, s in zip(d_states, graph.states, strict=True)
+    ]
+    stored: Arrays = {
+        n.serial: np.zeros((T, B, width(n)), dtype) for n in plan.kept_cotangents if n.serial != plan.output_seed.serial
+    }
     past = list(whole.items())
     for t in range(T - 1, -1, -1):
         n = B if active is None else int(active[t])
@@ -172,7 +191,10 @@ def run_backward(plan: Plan, tape: Any, d_output: np.ndarray | None, d_states: S
     everything = {**whole, **stored, plan.output_seed.serial: d_output}
     machine.run(plan.back_after, everything)
     machine.run(plan.back_static, everything)
-    d_inputs = [None if g is None else np.broadcast_to(everything[g.serial], (T, B, width(x))) for x, g in zip(graph.inputs, plan.input_cotangents, strict=True)]
+    d_inputs = [
+        None if g is None else np.broadcast_to(everything[g.serial], (T, B, width(x)))
+        for x, g in zip(graph.inputs, plan.input_cotangents, strict=True)
+    ]
     d_families = {}
     for f in plan.families.values():
         d = d_families[f.name] = np.zeros(machine.arrays[f.name].shape, dtype)

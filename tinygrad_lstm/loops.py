@@ -56,7 +56,9 @@ class Sum:
     addends: list[Any] = field(default_factory=list)
 
 
-def sums_of_products(order: Sequence[Node], targets: Iterable[Node], position: dict[int, tuple[str, int]]) -> tuple[dict[int, Sum], set[int]]:
+def sums_of_products(
+    order: Sequence[Node], targets: Iterable[Node], position: dict[int, tuple[str, int]]
+) -> tuple[dict[int, Sum], set[int]]:
     """The largest sums that products take part in, by the serial of their value; and what exists only inside them."""
     readers: dict[int, list[Node]] = {}
     for n in order:
@@ -155,10 +157,16 @@ class Loop:
         ("slots", memory), ("at", memory, block), ("packed" | "member" | "panel", family, "N" | "T").
     """
 
-    def __init__(self, plan: Plan, name: str, known: dict[str, list[Node]], homes: dict[str, list[Node]], backward: bool):
+    def __init__(
+        self, plan: Plan, name: str, known: dict[str, list[Node]], homes: dict[str, list[Node]], backward: bool
+    ):
         graph = plan.graph
         self.plan, self.name, self.backward = plan, name, backward
-        self.position = {graph.parameters[leaf].serial: (f.name, k) for f in plan.families.values() for k, leaf in enumerate(f.leaves)}
+        self.position = {
+            graph.parameters[leaf].serial: (f.name, k)
+            for f in plan.families.values()
+            for k, leaf in enumerate(f.leaves)
+        }
         self.known = {n.serial: memory for memory, nodes in known.items() for n in nodes}
         self.homes: dict[int, list[str]] = {}
         self.memories: dict[str, Memory] = {m: Memory(m) for m in ("z", "scratch", "vectors")}
@@ -190,7 +198,9 @@ class Loop:
                 continue
             s = self.sums.get(n.serial)
             args = [a for a in (n.args if s is None else s.addends) if isinstance(a, Node) and varies(a)]
-            at = max([0, *(stage[a.serial] for a in args), *(stage[f.operand.serial] + 1 for f in (s.factors if s else ()))])
+            at = max(
+                [0, *(stage[a.serial] for a in args), *(stage[f.operand.serial] + 1 for f in (s.factors if s else ()))]
+            )
             earlier = [a for a in args if a.serial in self.passes and stage[a.serial] == at]
             stage[n.serial] = at
             self.passes[n.serial] = max([0, *(self.passes[a.serial] + reduces(a) for a in earlier)])
@@ -320,8 +330,12 @@ class Loop:
         kind = np.dtype(dtype).name
         what = "backward, from the last step to the first" if self.backward else "forward, step by step"
         head = Text()
-        head(f'"""{self.name}, {what}, for the rows lo to hi of the batch."""', "", *imports(self.used, np.dtype(dtype)))
-        head(f"from tinygrad_lstm.gemm import gemm, load_{kind} as load, store_{kind} as store  # {native.gemm.fingerprint}")
+        head(
+            f'"""{self.name}, {what}, for the rows lo to hi of the batch."""', "", *imports(self.used, np.dtype(dtype))
+        )
+        head(
+            f"from tinygrad_lstm.gemm import gemm, load_{kind} as load, store_{kind} as store  # {native.gemm.fingerprint}"
+        )
         head("", f"SIZE = {np.dtype(dtype).itemsize}", "", "")
         head(f"def {{function}}(address, place, active, T, B, lo, hi{'' if self.backward else ', chunk'}):")
         head.depth = 1
@@ -359,7 +373,12 @@ class Loop:
         """Products of inputs leave the time loop: they are the first of their sums. Few rows: the steps take their part."""
         for call in self._calls([(s, f) for s in self.sums.values() for f in s.factors if self._is_input(f.operand)]):
             x = self.address(self._memory_of(call.operand))
-            row, z, z_row, slots = self.number("row", x), self.address("z"), self.number("row", "z"), self.number("slots", "z")
+            row, z, z_row, slots = (
+                self.number("row", x),
+                self.address("z"),
+                self.number("row", "z"),
+                self.number("slots", "z"),
+            )
             at = f" + {call.offset} * SIZE" if call.offset else ""
             A = f"{x} + (start * B + lo) * {row} * SIZE"
             C = f"{z} + (start % {slots} * B + lo) * {z_row} * SIZE{at}"
@@ -367,15 +386,21 @@ class Loop:
             d = ("0", "0") if call.first else (f"B * {z_row}", z_row)
             weights = f"1, {call.inner}, {call.weights}, {call.stride}"
             text(f"# {call.comment}: all steps of the chunk", "if hi - lo >= 8 or hi - lo >= steps:")
-            text(f"    gemm(product, {A}, steps, B * {row}, hi - lo, {row}, {weights}, {C}, B * {z_row}, {z_row}, {D}, {d[0]}, {d[1]}, {call.panels})")
+            text(
+                f"    gemm(product, {A}, steps, B * {row}, hi - lo, {row}, {weights}, {C}, B * {z_row}, {z_row}, {D}, {d[0]}, {d[1]}, {call.panels})"
+            )
             text("else:")
-            text(f"    gemm(product, {A}, hi - lo, {row}, steps, B * {row}, {weights}, {C}, {z_row}, B * {z_row}, {D}, {d[1]}, {d[0]}, {call.panels})")
+            text(
+                f"    gemm(product, {A}, hi - lo, {row}, steps, B * {row}, {weights}, {C}, {z_row}, B * {z_row}, {D}, {d[1]}, {d[0]}, {call.panels})"
+            )
 
     def _calls(self, factors: Sequence[tuple[Sum, Factor]]) -> list[_Call]:
         """Products as calls of gemm: members that follow one another, and go to blocks that do, in one call."""
         groups: dict[Any, list[tuple[Sum, Factor]]] = {}
         for s, f in factors:
-            groups.setdefault((f.family, f.transposed, s.node.serial if f.transposed else f.operand.serial), []).append((s, f))
+            groups.setdefault((f.family, f.transposed, s.node.serial if f.transposed else f.operand.serial), []).append(
+                (s, f)
+            )
         calls: list[_Call] = []
         for group in groups.values():
             group.sort(key=lambda p: p[1].member)
@@ -398,11 +423,21 @@ class Loop:
             A = f"{a.base} + lo * {a.stride} * SIZE" + (f" + {a.offset} * SIZE" if a.offset else "")
             at = f" + {call.offset} * SIZE" if call.offset else ""
             C = f"{c.base} + lo * {c.stride} * SIZE{at}"
-            D = f"{C}, 0, {c.stride}" if not call.first else f"{self.address('biases')}{at}, 0, 0" if call.memory == "z" else f"{self.address('zeros')}, 0, 0"
+            D = (
+                f"{C}, 0, {c.stride}"
+                if not call.first
+                else f"{self.address('biases')}{at}, 0, 0"
+                if call.memory == "z"
+                else f"{self.address('zeros')}, 0, 0"
+            )
             text(f"# {call.comment}")
-            text(f"gemm(product, {A}, 1, 0, rows, {a.stride}, 1, {call.inner}, {call.weights}, {call.stride}, {C}, 0, {c.stride}, {D}, {call.panels})")
+            text(
+                f"gemm(product, {A}, 1, 0, rows, {a.stride}, 1, {call.inner}, {call.weights}, {call.stride}, {C}, 0, {c.stride}, {D}, {call.panels})"
+            )
         mine = [n for n in self.order if n.serial not in self.inside and self.stage[n.serial] == stage]
-        mine = [n for n in mine if not self._in_z(n) and not (n.serial in self.sums and self._direct(self.sums[n.serial]))]
+        mine = [
+            n for n in mine if not self._in_z(n) and not (n.serial in self.sums and self._direct(self.sums[n.serial]))
+        ]
         copies = self.copied if stage == self.stages - 1 else []
         if not mine and not copies:
             return
@@ -474,7 +509,10 @@ class Loop:
             loads.append(f"{z} = load({place}, {j}, {self.scope(n, 'z')})")
             return f"{name} = {' + '.join([z, *(self._operand(a, here, loads, j) for a in s.addends)])}"
         args = [self._operand(a, here, loads, j) for a in n.args]
-        if n.op.name in ("broadcast_to", *REDUCTIONS):  # a reduction only reaches here over a single unit: it is the unit
+        if n.op.name in (
+            "broadcast_to",
+            *REDUCTIONS,
+        ):  # a reduction only reaches here over a single unit: it is the unit
             return f"{name} = {args[0]}"
         if n.op.name == "spread":
             return f"{name} = {args[0]} / real({self.number('size', n.shape[-1])})"
@@ -486,7 +524,10 @@ class Loop:
     def _stores(self, n: Node, j: str) -> list[str]:
         homes = self.homes.get(n.serial, ["scratch"] if n.serial in self.memories["scratch"].blocks else [])
         value = f"real({self.names(n)})" if is_boolean(n) else self.names(n)
-        return [f"store({self._row(self.access(n, memory=m), f'{self.names(n)}_to_{m}')}, {j}, {value}, {self.scope(n, m)})" for m in homes]
+        return [
+            f"store({self._row(self.access(n, memory=m), f'{self.names(n)}_to_{m}')}, {j}, {value}, {self.scope(n, m)})"
+            for m in homes
+        ]
 
     def _copy(self, text: Text, n: Node) -> None:
         """A given value that has to be left elsewhere as well: an unchanged state, an output that is an input."""
@@ -499,7 +540,11 @@ class Loop:
         assert n.op is not None
         source, name = n.args[0], self.names(n)
         a = self.access(source)
-        at, scope, size = self._row(a, f"{self.names(source)}_row"), self.scope(source, a.memory), self.number("size", source.shape[-1])
+        at, scope, size = (
+            self._row(a, f"{self.names(source)}_row"),
+            self.scope(source, a.memory),
+            self.number("size", source.shape[-1]),
+        )
         if n.op.name in ("max", "min"):
             better = ">" if n.op.name == "max" else "<"
             text(f"{name} = load({at}, 0, {scope})", f"for j in range(1, {size}):")
@@ -531,11 +576,17 @@ class _Call:
 
     def takes(self, s: Sum, f: Factor, first: bool, memory: str, block: int) -> bool:
         last_sum, last = self.factors[-1]
-        if (f.family, f.transposed, memory) != (last.family, last.transposed, self.memory) or f.member != last.member + 1:
+        if (f.family, f.transposed, memory) != (
+            last.family,
+            last.transposed,
+            self.memory,
+        ) or f.member != last.member + 1:
             return False
         if f.transposed:  # one more term of the same sum: its operand must lie right behind the last
             return last_sum is s and self.loop.adjacent(last.operand, f.operand)
-        same_place = memory in BLOCKED and block == self.block + len(self.factors) and s.node.shape == last_sum.node.shape
+        same_place = (
+            memory in BLOCKED and block == self.block + len(self.factors) and s.node.shape == last_sum.node.shape
+        )
         return f.operand is last.operand and first == self.first and same_place
 
     @property
@@ -585,11 +636,18 @@ class _Call:
 
 
 BLOCKED = ("z", "scratch", "vectors", "tape", "kept")  # memories whose rows hold several quantities
-RESERVED = (
-    "t r j x rows lo hi T B chunk start steps address place active load store gemm product real SIZE nan inf exp expm1 log log1p tanh sigmoid erf "
-    "softplus sqrt sin cos tan sinh cosh floor abs min max range z scratch vectors tape kept biases zeros packed output d_output"
-).split()
-BOOLEAN = ("less", "less_equal", "greater", "greater_equal", "equal", "not_equal", "logical_and", "logical_or", "logical_not")
+RESERVED = ["t", "r", "j", "x", "rows", "lo", "hi", "T", "B", "chunk", "start", "steps", "address", "place", "active", "load", "store", "gemm", "product", "real", "SIZE", "nan", "inf", "exp", "expm1", "log", "log1p", "tanh", "sigmoid", "erf", "softplus", "sqrt", "sin", "cos", "tan", "sinh", "cosh", "floor", "abs", "min", "max", "range", "z", "scratch", "vectors", "tape", "kept", "biases", "zeros", "packed", "output", "d_output"]
+BOOLEAN = (
+    "less",
+    "less_equal",
+    "greater",
+    "greater_equal",
+    "equal",
+    "not_equal",
+    "logical_and",
+    "logical_or",
+    "logical_not",
+)
 
 
 def is_boolean(n: Node) -> bool:

@@ -28,7 +28,14 @@ class Style:
     latex: bool
 
 
-SUM, PRODUCT, MATRIX, NEGATIVE, POWER, NAME = 1, 2, 1.75, 3, 4, 9  # how tightly; `a @ b` is bracketed in products, not in sums
+SUM, PRODUCT, MATRIX, NEGATIVE, POWER, NAME = (
+    1,
+    2,
+    1.75,
+    3,
+    4,
+    9,
+)  # how tightly; `a @ b` is bracketed in products, not in sums
 
 
 def _text_number(value: Any) -> str:
@@ -229,6 +236,12 @@ def latex_lines(graph: Any) -> list[str]:
         return f"{latex_name(family)}_{{{_word(member)}}}"
 
     style = Style(leaf, _latex_number, True)
-    known = {n.serial: latex_name(name.rstrip(_PRIME)) + ("_t" if "batch" in (n.shape or ()) else "") for name, n in pairs}
-    lines = [f"{known[n.serial]} &= {expression(n, style, lambda v: known.get(v.serial), top=True)[0]}" for _, n in pairs]
-    return lines + [f"{latex_name(str(s.name))}_t &= {value}" for s, value in _kept(graph, lambda v: known.get(v.serial) or leaf(v))]
+    known = {
+        n.serial: latex_name(name.rstrip(_PRIME)) + ("_t" if "batch" in (n.shape or ()) else "") for name, n in pairs
+    }
+    lines = [
+        f"{known[n.serial]} &= {expression(n, style, lambda v: known.get(v.serial), top=True)[0]}" for _, n in pairs
+    ]
+    return lines + [
+        f"{latex_name(str(s.name))}_t &= {value}" for s, value in _kept(graph, lambda v: known.get(v.serial) or leaf(v))
+    ]

@@ -459,7 +459,7 @@ def _flat(v):
 
 def times(a, b):
     """a @ b of two matrices; big ones in blocks of rows (or columns), as many at a time as there are threads."""
-    if a.shape[0] * a.shape[1] * b.shape[1] < BIG_PRODUCT:
+    if a.size * b.shape[1] < BIG_PRODUCT:
         return a.dot(b)  # the same product, a quarter of a small one's time less
     out = np.empty((a.shape[0], b.shape[1]), np.result_type(a, b))
     if a.shape[0] >= 2 * BLOCK:
@@ -601,7 +601,7 @@ def _sum(x, axis, keepdims):
 
 
 def _matmul(a, b):
-    return times(a, b) if a.ndim == b.ndim == 2 else np.matmul(a, b)
+    return times(a, b) if b.ndim == 2 == a.ndim else np.matmul(a, b)
 
 
 # fmt: off
@@ -616,7 +616,7 @@ array_row("cumsum", lambda x, axis: np.cumsum(x, axis=axis), (lambda g, y, x, ax
 array_row("logsumexp", _logsumexp, (lambda g, y, x, axis, keepdims: expand_reduced(g, y, x, axis, keepdims) * exp(x - expand_reduced(y, y, x, axis, keepdims)),))
 array_row("softmax", _softmax, (lambda g, y, x, axis: y * (g - apply("sum", g * y, axis=axis, keepdims=True)),))
 array_row("log_softmax", _log_softmax, (lambda g, y, x, axis: g - exp(y) * apply("sum", g, axis=axis, keepdims=True),))
-array_row("matmul", _matmul, (lambda g, y, a, b: apply("matmul", g, swapped(b)), lambda g, y, a, b: apply("matmul", swapped(a), g)), arity=2, symbol="@", names=("a", "b"), arrays=(lambda g, y, a, b: _matmul(g, b.mT), lambda g, y, a, b: _matmul(a.mT, g)))
+array_row("matmul", _matmul, (lambda g, y, a, b: apply("matmul", g, swapped(b)), lambda g, y, a, b: apply("matmul", swapped(a), g)), arity=2, symbol="@", names=("a", "b"), arrays=(lambda g, y, a, b: times(g, b.T) if b.ndim == 2 == a.ndim else np.matmul(g, b.mT), lambda g, y, a, b: times(a.T, g) if b.ndim == 2 == a.ndim else np.matmul(a.mT, g)))
 array_row("reshape", lambda x, shape: x.reshape(shape), (lambda g, y, x, shape: apply("reshape", g, shape=x.shape),))
 array_row("transpose", lambda x, axes: x.transpose(axes), (lambda g, y, x, axes: apply("transpose", g, axes=inverse(axes)),))
 array_row("getitem", lambda x, index: x[index], (lambda g, y, x, index: apply("put", g, index=index, shape=x.shape),))

@@ -109,7 +109,12 @@ def derive(graph: CellGraph, families: dict[str, Family]) -> Plan:
     verify([g for g in state_cotangents if g is not None], "backward")
 
     forward = {n.serial for n in order}
-    back = [n for n in reachable([g for g in [*state_cotangents, *input_cotangents, *parameter_cotangents.values()] if g is not None])]
+    back = [
+        n
+        for n in reachable(
+            [g for g in [*state_cotangents, *input_cotangents, *parameter_cotangents.values()] if g is not None]
+        )
+    ]
     back = [n for n in back if n.op is not None and n.serial not in forward]
     in_loop = {n.serial for n in reachable([g for g in state_cotangents if g is not None])}
     back_loop = [n for n in back if n.serial in in_loop]
@@ -157,7 +162,13 @@ def pack(nodes: Sequence[Node], position: dict[int, tuple[str, int]], readers: d
     inner: dict[int, Node] = {}  # serial of an addition or transposed product -> the sum it is part of
     for n in reversed(nodes):
         reader = sole_reader(n)
-        if (is_op(n, "add") or is_op(n, "linear_t")) and reader is not None and reader.serial in own and is_op(reader, "add") and reader.args[0] is not reader.args[1]:
+        if (
+            (is_op(n, "add") or is_op(n, "linear_t"))
+            and reader is not None
+            and reader.serial in own
+            and is_op(reader, "add")
+            and reader.args[0] is not reader.args[1]
+        ):
             inner[n.serial] = inner.get(reader.serial, reader)
     sums: dict[int, list[Node]] = {}
     for n in nodes:
@@ -174,7 +185,9 @@ def pack(nodes: Sequence[Node], position: dict[int, tuple[str, int]], readers: d
     for n in nodes:
         if n.serial in sums and n.serial not in inner:
             products = {p.serial for p in sums[n.serial]}
-            addends = [] if n.serial in products else [v for v in leaves_of_sum(n, inner, own) if v.serial not in products]
+            addends = (
+                [] if n.serial in products else [v for v in leaves_of_sum(n, inner, own) if v.serial not in products]
+            )
             steps.append(Gather(terms(sums[n.serial], position), tuple(addends), n))
         elif n.serial in inner and inner[n.serial].serial in sums:
             continue
@@ -195,7 +208,14 @@ def leaves_of_sum(root: Node, inner: dict[int, Node], own: set[int]) -> list[Nod
     stack: list[Any] = [root]
     while stack:
         n = stack.pop()
-        if n is root or isinstance(n, Node) and n.op is not None and n.op.name == "add" and inner.get(n.serial) is root and n.serial in own:
+        if (
+            n is root
+            or (isinstance(n, Node)
+            and n.op is not None
+            and n.op.name == "add"
+            and inner.get(n.serial) is root
+            and n.serial in own)
+        ):
             stack.extend(reversed(n.args))
         else:
             out.append(n)

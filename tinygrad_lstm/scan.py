@@ -23,7 +23,9 @@ from .tensor import Tensor, _make, _wrap, mode
 
 
 # --------------------------------------------------------------------------------------------------------------- the row
-def _scan_vjp(g: Mapping[int, Tensor], y: Tensor, *args: Tensor, cell: Cell, active: np.ndarray | None, tape: Any) -> tuple:
+def _scan_vjp(
+    g: Mapping[int, Tensor], y: Tensor, *args: Tensor, cell: Cell, active: np.ndarray | None, tape: Any
+) -> tuple:
     """g: cotangents of the output (0) and of the final states (1, 2, ...), those that there are."""
     if mode.recording:
         return _unrolled_vjp(g, args, cell, active)
@@ -125,8 +127,10 @@ def _run(cell: Cell, args: Sequence[Tensor], active: np.ndarray | None) -> Tenso
     i, s = len(cell.inputs), len(cell.states)
     data = [a.data for a in args]
     with np.errstate(all="ignore"):
-        output, finals, tape = run_forward(cell, dict(zip(cell.families, data[i + s :], strict=True)), data[:i], data[i : i + s], active, tracked)
+        output, finals, tape = run_forward(
+            cell, dict(zip(cell.families, data[i + s :], strict=True)), data[:i], data[i : i + s], active, tracked
+        )
     attr = {"cell": cell, "active": active, "tape": tape}
-    return _make((output, *finals), SCAN if tracked else None, tuple(args) if tracked else (), attr if tracked else {}, tracked)
-
-
+    return _make(
+        (output, *finals), SCAN if tracked else None, tuple(args) if tracked else (), attr if tracked else {}, tracked
+    )

@@ -567,12 +567,16 @@ def _seed(call: str, y: Tensor, gradient: Any) -> Tensor:
     return g if g.dtype == y.dtype else g.apply("astype", g, dtype=y.dtype)
 
 
+changes = [0]  # how often a leaf was given new numbers: what was prepared from them is old when it has moved on
+
+
 def replace_value(leaf: Tensor, data: np.ndarray) -> None:
     """Give a leaf new numbers (optimisers, load_state_dict). Its serial moves on, so that a graph made of the old ones
     is refused by the sweep instead of giving a gradient of others."""
     assert leaf.op is None and data.shape == leaf.data.shape and data.dtype == leaf.data.dtype, describe(leaf)
     leaf.data = data
     leaf.serial = next_serial()
+    changes[0] += 1
 
 
 _UFUNCS: dict[np.ufunc, Op] = {

@@ -66,7 +66,9 @@ class _FamilyLeaf(Node):
 
     __slots__ = ("_members",)
     _members: dict[str, Node] | None
-    _OWN = frozenset({"apply", "args", "attr", "dtype", "name", "op", "pullback", "requires_grad", "serial", "shape", "trace"})
+    _OWN = frozenset(
+        {"apply", "args", "attr", "dtype", "name", "op", "pullback", "requires_grad", "serial", "shape", "trace"}
+    )
 
     def __getattribute__(self, key: str) -> Any:
         if key.startswith("__") or key == "_members" or self._members is None:
@@ -74,7 +76,9 @@ class _FamilyLeaf(Node):
         if key in _FamilyLeaf._OWN and _ours(sys._getframe(1)):
             return object.__getattribute__(self, key)
         if key in _FamilyLeaf._OWN or key.startswith("_"):
-            raise TraceError(message(f"{self.name}.{key}", f"{key!r} cannot be the name of a member", remedy="give it another name"))
+            raise TraceError(
+                message(f"{self.name}.{key}", f"{key!r} cannot be the name of a member", remedy="give it another name")
+            )
         members = self._members
         if key not in members:
             members[key] = self.trace.leaf(f"{self.name}.{key}", self.shape)
@@ -93,14 +97,23 @@ class _BodyTrace(Trace):
         left = args[0] if op.name == "linear" else None
         if isinstance(left, Node) and left.op is not None and left.shape is not None and "batch" not in left.shape:
             raise TraceError(
-                message("@", "the left side of a product is a parameter, not an expression", {"left": left}, "multiply, then combine: W.a @ x + W.b @ x, 2 * (W.a @ x)")
+                message(
+                    "@",
+                    "the left side of a product is a parameter, not an expression",
+                    {"left": left},
+                    "multiply, then combine: W.a @ x + W.b @ x, 2 * (W.a @ x)",
+                )
             )
         return super().apply(op, args, attr)
 
 
 def _words(name: str, argument: str, axes: Any) -> tuple[Any, ...]:
     if not isinstance(axes, str):
-        raise TraceError(message(name, f"the axes of {argument!r} are words in a string", {argument: axes}, f'{argument}="hidden input"'))
+        raise TraceError(
+            message(
+                name, f"the axes of {argument!r} are words in a string", {argument: axes}, f'{argument}="hidden input"'
+            )
+        )
     words: list[Any] = []
     for word in axes.split():
         if word == "1":
@@ -108,7 +121,11 @@ def _words(name: str, argument: str, axes: Any) -> tuple[Any, ...]:
         elif word.isidentifier() and word != "batch":
             words.append(word)
         else:
-            raise TraceError(message(name, f"{word!r} (axes of {argument!r}) cannot name an axis", remedy="one word an axis, not 'batch'"))
+            raise TraceError(
+                message(
+                    name, f"{word!r} (axes of {argument!r}) cannot name an axis", remedy="one word an axis, not 'batch'"
+                )
+            )
     return tuple(words)
 
 
@@ -122,7 +139,13 @@ def _axes_and_value(name: str, argument: str, text: Any, initial: dict[str, floa
             if not math.isfinite(float(value)):
                 raise ValueError(value)
         except ValueError:
-            raise TraceError(message(name, f"{value.strip()!r} is no number for {argument!r} to start from", remedy=f'{argument}="hidden = 1"')) from None
+            raise TraceError(
+                message(
+                    name,
+                    f"{value.strip()!r} is no number for {argument!r} to start from",
+                    remedy=f'{argument}="hidden = 1"',
+                )
+            ) from None
     return text
 
 
@@ -158,7 +181,12 @@ def trace_cell(body: Callable[..., Any], axes: dict[str, str]) -> tuple[CellGrap
     for n in [*inputs, *states]:
         if len(words[n]) != 1:
             raise TraceError(
-                message(name, f"{n!r} is one vector a sample, so it has one axis", {n: axes[n]}, f'{n}="hidden"; parameters stand after `*` in the signature')
+                message(
+                    name,
+                    f"{n!r} is one vector a sample, so it has one axis",
+                    {n: axes[n]},
+                    f'{n}="hidden"; parameters stand after `*` in the signature',
+                )
             )
 
     trace = _BodyTrace()
@@ -178,7 +206,14 @@ def trace_cell(body: Callable[..., Any], axes: dict[str, str]) -> tuple[CellGrap
     for k, value in enumerate(results):
         if not isinstance(value, Node) or value.shape is None or value.shape[:1] != ("batch",):
             expected = ", ".join(states) or "the output"
-            raise TraceError(message(name, f"returned value {k} is not computed from inputs or states", {f"value {k}": value}, f"end with `return {expected}`"))
+            raise TraceError(
+                message(
+                    name,
+                    f"returned value {k} is not computed from inputs or states",
+                    {f"value {k}": value},
+                    f"end with `return {expected}`",
+                )
+            )
     new_states = results[len(results) - len(states) :]
     for n, value in zip(states, new_states, strict=True):
         if value.shape != leaves[n].shape:
@@ -198,7 +233,13 @@ def trace_cell(body: Callable[..., Any], axes: dict[str, str]) -> tuple[CellGrap
         holder._members = None
         alone = any(holder is a for v in reachable(results) for a in v.args)
         if alone and members:
-            raise TraceError(message(name, f"{n!r} is used both as a single array and by members ({', '.join(members)})", remedy="give every use a member"))
+            raise TraceError(
+                message(
+                    name,
+                    f"{n!r} is used both as a single array and by members ({', '.join(members)})",
+                    remedy="give every use a member",
+                )
+            )
         if not alone and not members:
             raise TraceError(message(name, f"parameter {n!r} is not used", remedy="remove it from the signature"))
         used[n] = Family(n, words[n], tuple(members) or ("",), initial[n])
@@ -212,7 +253,15 @@ def trace_cell(body: Callable[..., Any], axes: dict[str, str]) -> tuple[CellGrap
                 value.name = n
     for n in [*inputs, *states]:
         named.setdefault(n, leaves[n])
-    graph = CellGraph(tuple(leaves[n] for n in inputs), tuple(leaves[n] for n in states), nodes, results[0], tuple(new_states), named, hints)
+    graph = CellGraph(
+        tuple(leaves[n] for n in inputs),
+        tuple(leaves[n] for n in states),
+        nodes,
+        results[0],
+        tuple(new_states),
+        named,
+        hints,
+    )
     verify(graph.roots, name)
     return graph, used
 
@@ -226,7 +275,9 @@ _ALLOWED = (
 )
 
 
-def _run(body: Callable[..., Any], values: list[Node], holders: dict[str, Any]) -> tuple[Any, dict[str, Any], dict[int, str]]:
+def _run(
+    body: Callable[..., Any], values: list[Node], holders: dict[str, Any]
+) -> tuple[Any, dict[str, Any], dict[int, str]]:
     """Call the body; its result, its local variables at the moment it returned, and names from the functions it called."""
     seen: dict[str, Any] = {}
     hints: dict[int, str] = {}
@@ -264,7 +315,11 @@ def _explained(body: Callable[..., Any], error: Exception) -> Exception:
         frame = frame.tb_next
     at, text = _at(body, number), str(error)
     if "traced value has no array" in text:
-        remedy = "a product of parts put together is a sum of products: W.a @ x + U.a @ h" if called in ("concatenate", "stack") else _ALLOWED
+        remedy = (
+            "a product of parts put together is a sum of products: W.a @ x + U.a @ h"
+            if called in ("concatenate", "stack")
+            else _ALLOWED
+        )
         return TraceError(at + message(called, "is not allowed in a declared body", remedy=remedy))
     if isinstance(error, TraceError | ShapeError | ArgumentError):
         return type(error)(at + text)
@@ -276,4 +331,8 @@ def _explained(body: Callable[..., Any], error: Exception) -> Exception:
 def _at(body: Callable[..., Any], number: int) -> str:
     """`name, line 12 of file.py: the statement`."""
     file = body.__code__.co_filename
-    return f"{body.__name__}, line {number} of {os.path.basename(file)}: {linecache.getline(file, number).strip()}\n" if number else ""
+    return (
+        f"{body.__name__}, line {number} of {os.path.basename(file)}: {linecache.getline(file, number).strip()}\n"
+        if number
+        else ""
+    )

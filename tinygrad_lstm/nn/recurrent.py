@@ -15,9 +15,10 @@ import numpy as np
 from .. import cells
 from ..cell import Cell, check_sizes
 from ..errors import ArgumentError, ShapeError, message
+from ..execute import Stepper
 from ..functions import astype, concatenate, expand_dims, generator, stack, swapaxes, zeros
 from ..scan import scan
-from ..tensor import FLOATS, ArrayLike, Tensor, no_grad
+from ..tensor import FLOATS, ArrayLike, Tensor, _wrap, changes, no_grad
 from .functional import dropout
 from .module import Module
 
@@ -204,8 +205,26 @@ class _Stack(Module):
         last_states = [stack([f[k] for f in finals]) for k in range(len(self.cell.states))]
         return out, last_states if batched else [s[:, 0] for s in last_states], batched
 
+    _stream: tuple[Any, ...] | None = None  # (changes, shapes of inputs, of states, stepper): what the last step prepared
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)
+        if name != "_stream":
+            object.__setattr__(self, "_stream", None)
+
     def _step(self, x: Any, states: Any) -> tuple[Tensor, list[Tensor]]:
-        """One step of all layers without a graph; x (B, axis) or (axis,)."""
+        """One step of all layers without a graph; x (B, axis) or (axis,). The second step of a kind finds all prepared."""
+        ready = self._stream
+        if ready is not None and ready[0] == changes[0] and type(states) is tuple:
+            xs = x if ready[4] else (x,)
+            own = [v.data if type(v) is Tensor else v for v in xs]
+            past = [s.data if type(s) is Tensor else s for s in states]
+            if [v.shape for v in own] == ready[1] and [s.shape for s in past] == ready[2] and all(v.dtype is ready[5] for v in own):
+                out, new = ready[3](own, past)
+                return _wrap(out), [_wrap(s) for s in new]
+        return self._first_step(x, states)
+
+    def _first_step(self, x: Any, states: Any) -> tuple[Tensor, list[Tensor]]:
         name = type(self).__name__
         if self.bidirectional:
             raise ArgumentError(message(name, "a bidirectional layer cannot be run step by step: it reads the future"))
@@ -221,7 +240,20 @@ class _Stack(Module):
                 out, new, _ = self._run(tuple(v[None] for v in lifted), states, None)
             finally:
                 self.training, self.batch_first = training, first
+            self._prepare(lifted, new)
         return out[0], new
+
+    def _prepare(self, inputs: Sequence[Tensor], states: Sequence[Tensor]) -> None:
+        """Lay out and pack for further steps with inputs and states of these shapes."""
+        batch = inputs[0].shape[0] if inputs[0].ndim == 2 else None
+        if batch == 0:
+            return
+        layers = [{f: a.data for f, a in self._arrays(s).items()} for s in self.suffixes]
+        axes = [self.cell.axes[x][0] for x in self.cell.inputs]
+        widths = [[1 if a == 1 else self._layer_sizes(k)[a] for a in axes] for k in range(self.num_layers)]
+        stepper = Stepper(self.cell, layers, widths, batch, self.dtype)
+        shapes = [x.shape for x in inputs], [s.shape for s in states]
+        self._stream = (changes[0], *shapes, stepper, len(inputs) > 1, self.dtype)
 
 
 class Recurrent(_Stack):

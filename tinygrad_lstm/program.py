@@ -1,0 +1,106 @@
+"""What is compiled for a cell: its two loops, what they keep, and what the backward one leaves for later."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .graph import Node, reachable
+from .loops import Loop, is_op, sums_of_products
+from .plan import Plan, varies
+
+
+class Program:
+    """What is compiled for a cell: its two loops, and where backward finds and leaves things."""
+
+    def __init__(self, plan: Plan, name: str):
+        self.plan, graph = plan, plan.graph
+        new = {n.serial for n in graph.new_states if n.op is not None}
+        inputs = {f"input{k}": [x] for k, x in enumerate(graph.inputs)}
+        states = {f"state{k}": [s] for k, s in enumerate(graph.states)}
+        self.output_state = next(
+            (k for k, n in enumerate(graph.new_states) if n is graph.output and n.op is not None), None
+        )
+
+        position = {
+            graph.parameters[leaf].serial: (f.name, k)
+            for f in plan.families.values()
+            for k, leaf in enumerate(f.leaves)
+        }
+        self.outers = [n for n in plan.back_static if is_op(n, "outer_sum")]
+        self.column_sums = [n for n in plan.back_static if is_op(n, "sum_to") and varies(n.args[0])]
+        self.saved = self._residuals(new)
+        given = {n.serial for n in [*graph.inputs, *graph.states, *self.saved]} | new
+
+        later: list[Node] = [n.args[0] for n in [*self.outers, *self.column_sums]]
+        later += [n.args[1] for n in self.outers if n.args[1].serial not in given]
+        self.input_sums: list[Any] = []
+        for g in plan.input_cotangents:
+            found = sums_of_products(reachable([g]), [g], position)[0].get(g.serial) if g is not None else None
+            self.input_sums.append(found)
+            if found is not None:
+                later += [*(f.operand for f in found.factors), *(a for a in found.addends if isinstance(a, Node))]
+            elif g is not None:
+                later.append(g)
+        every = [g for g in plan.cotangents.values()]
+        users = {
+            n.args[1].serial: position[n.args[0].serial] for n in reversed(reachable(every)) if is_op(n, "linear_t")
+        }
+        order = {f: k for k, f in enumerate(plan.families)}
+        kept = {n.serial: n for n in later if n.serial not in given and n is not plan.output_seed}
+        key = lambda n: (order[users[n.serial][0]], users[n.serial][1]) if n.serial in users else (len(order), 0)
+        self.kept = sorted(kept.values(), key=key)
+
+        self.later_weights = [(f.family, "T") for s in self.input_sums if s is not None for f in s.factors]
+        self.forward = Loop(
+            plan,
+            name,
+            known={**inputs, **states},
+            homes={
+                **{f"state{k}": [n] for k, n in enumerate(graph.new_states)},
+                **({"output": [graph.output]} if self.output_state is None else {}),
+                "tape": self.saved,
+            },
+            backward=False,
+        )
+        self.backward = Loop(
+            plan,
+            name,
+            known={
+                **inputs,
+                **{
+                    f"state{k}": [s, *([n] if n.op is not None else [])]
+                    for k, (s, n) in enumerate(zip(graph.states, graph.new_states, strict=True))
+                },
+                "tape": self.saved,
+                "d_output": [plan.output_seed],
+                **{f"carry{k}": [s] for k, s in enumerate(plan.seeds)},
+            },
+            homes={
+                **{f"carry{k}": [g] for k, g in enumerate(plan.state_cotangents) if g is not None},
+                "kept": self.kept,
+            },
+            backward=True,
+        )
+
+        self.hoists = any(self.forward.hoists(s) for s in self.forward.sums.values())
+
+    def _residuals(self, new: set[int]) -> list[Node]:
+        """What BPTT keeps of every step: what backward reads, less the states, less what follows elementwise from the rest."""
+        graph = self.plan.graph
+        available = {n.serial for n in [*graph.inputs, *graph.states]} | new
+        operands = {n.args[1].serial for n in self.outers}
+        saved = []
+        for n in self.plan.saved:
+            if n.serial in new:
+                continue
+            assert n.op is not None
+            cheap = n.op.code is not None and all(
+                not isinstance(a, Node) or not varies(a) or a.serial in available for a in n.args
+            )
+            if not cheap or n.serial in operands:
+                saved.append(n)
+            available.add(n.serial)
+        return saved
+
+    def source(self, direction: str, dtype: Any) -> str:
+        return (self.forward if direction == "forward" else self.backward).source(dtype)
