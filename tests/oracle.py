@@ -6,6 +6,7 @@ Nothing of the tracer, the plan or the interpreter takes part, so whatever they 
 from __future__ import annotations
 
 import re
+from functools import partial
 
 import numpy as np
 
@@ -95,7 +96,7 @@ def assert_equal(found, expected, rtol=1e-10, atol=1e-12, note=""):
 
 
 # What an equation may call, as the body would have written it.
-_REDUCTIONS = {n: (lambda a, f=getattr(tl, n): f(a, axis=-1, keepdims=True)) for n in ("sum", "mean", "max", "min")}
+_REDUCTIONS = {f.__name__: partial(f, axis=-1, keepdims=True) for f in (tl.sum, tl.mean, tl.max, tl.min)}
 
 
 def typed_back(cell, **more):

@@ -468,7 +468,7 @@ def test_quantities_by_name(cell):
         assert cell.quantity(name).serial in {n.serial for n in reachable(cell.graph.roots)}
     for state, new in zip(cell.states, cell.graph.new_states, strict=True):
         assert cell.quantity(state) is new
-    with pytest.raises(tl.ArgumentError, match="has no quantity 'nothing'.*\n.*it has: "):
+    with pytest.raises(tl.ArgumentError, match=r"has no quantity 'nothing'.*\n.*it has: "):
         cell.quantity("nothing")
 
 
