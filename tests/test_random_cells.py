@@ -1,6 +1,6 @@
 """Random cells: whatever the grammar allows, plan and kernels do what the body says, forward and backward.
 
-Every cell runs through the interpreter of its plan, every fifth also compiled (a compiler takes its time). With
+Every cell runs through the interpreter of its plan, every tenth also compiled (a compiler takes its time). With
 RANDOM_CELLS=200 in the environment there are more of them, with RANDOM_COMPILED=1 all are compiled.
 """
 
@@ -16,7 +16,7 @@ from tinygrad_lstm.scan import scan, unrolled
 from .oracle import assert_equal, by_hand, directional, gradients, leaves, sample, split, typed_back, weighed
 
 CASES = int(os.environ.get("RANDOM_CELLS", "60"))
-EVERY = 1 if os.environ.get("RANDOM_COMPILED") else 5
+EVERY = 1 if os.environ.get("RANDOM_COMPILED") else 10
 AXES = ["input", "hidden", "memory"]
 UNARY = ["tanh", "sigmoid", "sin", "cos", "softplus", "silu", "gelu", "erf", "abs", "relu", "square", "-", "elu", "leaky_relu"]
 SAFE = [  # functions of a narrower domain, with an argument brought into it
