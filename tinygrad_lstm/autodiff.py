@@ -76,6 +76,7 @@ def sweep(
         have = cotangents.get(root.serial)
         cotangents[root.serial] = seed if have is None else have + seed
     sums: set[int] = set()  # whose cotangent is a large array made here: it is added to in place
+    plain = not any(isinstance(seed, Value) for seed in seeds)
     get = cotangents.get
     take = get if keep else cotangents.pop
     while order:
@@ -98,8 +99,9 @@ def sweep(
                 slots = cotangents.setdefault(key, {})
                 slots[term.place] = slots[term.place] + term.cotangent if term.place in slots else term.cotangent
                 continue
-            if term.shape != arg.shape or term.dtype != arg.dtype:
-                term = fit(term, arg)
+            like = arg.data if plain else arg
+            if term.shape != like.shape or term.dtype != like.dtype:
+                term = fit(term, like)
             have = get(key)
             if have is None:
                 cotangents[key] = term

@@ -544,64 +544,44 @@ class After:
             threads.run_slices(
                 partial(_outer, helper("outer", dtype), fixed, dtype),
                 units * len(group),
-                at_least=max(8, 400_000 // max(1, self.depth * width)),
+                at_least=max(8, 4_000_000 // max(1, self.depth * width)),
             )
             start += units * len(group)
         if not direct:
             out[...] = target[:, :width]
 
     def parameters(self, machine: Interpreter) -> dict[str, np.ndarray]:
-        plan = self.p.plan
+        """The gradients of the family arrays: most are outer products written in place, the rest follows from `values`."""
+        p, own = self.p, self.own
         values: dict[int, Any] = {}
-        gradients = {name: np.zeros(machine.arrays[name].shape, self.dtype) for name in plan.families}
-        leaf_of = {g.serial: leaf for leaf, g in plan.parameter_cotangents.items()}
-        place = {leaf: (f.name, k) for f in plan.families.values() for k, leaf in enumerate(f.leaves)}
-
-        def rows(family: str, first: int, count: int) -> np.ndarray:
-            n = gradients[family].shape[0] // len(plan.families[family].members)
-            return gradients[family][first * n : (first + count) * n]
-
-        groups: list[tuple[str | None, int, list[Node], Node]] = []
-        for n in sorted(self.p.outers, key=lambda n: place.get(leaf_of.get(n.serial, ""), ("", 0))):
-            leaf = leaf_of.get(n.serial)
-            family, member = place[leaf] if leaf else (None, 0)
-            last = groups[-1] if groups else None
-            if (
-                last
-                and family
-                and last[0] == family
-                and last[3] is n.args[1]
-                and last[1] + len(last[2]) == member
-                and self.own.loop.adjacent(last[2][-1], n.args[0])
-            ):
-                last[2].append(n.args[0])
-            else:
-                groups.append((family, member, [n.args[0]], n.args[1]))
-                if family is None:
-                    values[n.serial] = np.empty((self.own.sizes[n.shape[0]], self.own.sizes[n.shape[1]]), self.dtype)
-                    self.outer([n.args[0]], n.args[1], values[n.serial])
-        for family, member, lefts, right in groups:
-            if family is not None:
-                self.outer(lefts, right, rows(family, member, len(lefts)))
-        for n in self.p.outers:
-            if n.serial in leaf_of:
-                family, member = place[leaf_of[n.serial]]
-                values[n.serial] = rows(family, member, 1)
-        sums = helper("column_sums", self.dtype)
-        for n in self.p.column_sums:
-            A, row, width = self.rows_of(n.args[0])
-            total, part = np.empty(width, self.dtype), np.empty(width, self.dtype)
-            kernels.call(sums, A, row, self.depth, total.ctypes.data, part.ctypes.data, 0, width)
-            shape = tuple(1 if a == 1 else self.own.sizes[a] for a in n.shape)
-            values[n.serial] = total.reshape(shape) if total.size == int(np.prod(shape)) else total.sum().reshape(shape)
-        machine.run([n for n in plan.back_static if n.serial not in values], values)
-        for leaf, g in plan.parameter_cotangents.items():
-            family, k = place[leaf]
-            f = plan.families[family]
-            if f.axes:
-                target = rows(family, k, 1)
-                if target.ctypes.data != np.asarray(values[g.serial]).ctypes.data:
-                    target[...] = values[g.serial]
-            else:
-                gradients[family][k if f.members != ("",) else ()] = values[g.serial]
+        gradients = {name: np.zeros(array.shape, self.dtype) for name, array in machine.arrays.items()}
+        for group in p.weight_groups:
+            rows = gradients[group.family]
+            n = len(rows) // len(p.plan.families[group.family].members)
+            first = group.member * n
+            self.outer(group.lefts, group.right, rows[first : first + len(group.lefts) * n])
+            for k, node in enumerate(group.nodes):
+                values[node.serial] = rows[first + k * n : first + (k + 1) * n]
+        for node in p.other_outers:
+            values[node.serial] = np.empty((own.sizes[node.shape[0]], own.sizes[node.shape[1]]), self.dtype)
+            self.outer(node.args[:1], node.args[1], values[node.serial])
+        for nodes in p.sum_groups:
+            self.column_sums(nodes, values)
+        machine.run(p.back_rest, values)
+        for family, k, node in p.written:
+            members = p.plan.families[family].members
+            target = gradients[family]
+            n = len(target) // len(members) if target.ndim else 0
+            target[slice(k * n, (k + 1) * n) if own.loop.plan.families[family].axes else k if members != ("",) else ()] = values[node.serial]
         return gradients
+
+    def column_sums(self, nodes: Sequence[Node], values: dict[int, Any]) -> None:
+        """Sums over all rows of quantities that lie side by side."""
+        A, row, width = self.rows_of(nodes[0].args[0])
+        step = self.own.pad(nodes[0].args[0].shape[-1])
+        room = np.empty((2, step * (len(nodes) - 1) + width), self.dtype)
+        kernels.call(helper("column_sums", self.dtype), A, row, self.depth, room[0].ctypes.data, room[1].ctypes.data, 0, room.shape[1])
+        for k, node in enumerate(nodes):
+            total = room[0, k * step : k * step + width]
+            shape = tuple(1 if a == 1 else self.own.sizes[a] for a in node.shape)
+            values[node.serial] = total.reshape(shape) if total.size == math.prod(shape) else total.sum().reshape(shape)

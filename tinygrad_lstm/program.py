@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from .graph import Node, reachable
 from .loops import Loop, is_op, sums_of_products
 from .plan import Plan, varies
+
+
+@dataclass(frozen=True)
+class WeightGroup:
+    """Members of a family whose gradients are one sum of outer products: their left factors lie side by side."""
+
+    family: str
+    member: int
+    nodes: list[Node]
+    lefts: list[Node]
+    right: Node
 
 
 class Program:
@@ -83,6 +95,35 @@ class Program:
         )
 
         self.hoists = any(self.forward.hoists(s) for s in self.forward.sums.values())
+
+        self._gradients(position)
+
+    def _gradients(self, position: dict[int, tuple[str, int]]) -> None:
+        """How the gradients of the families come about once the backward loop is done."""
+        plan = self.plan
+        owner = {g.serial: position[plan.graph.parameters[leaf].serial] for leaf, g in plan.parameter_cotangents.items()}
+        own = sorted((n for n in self.outers if n.serial in owner), key=lambda n: owner[n.serial])
+        self.other_outers = [n for n in self.outers if n.serial not in owner]
+        self.weight_groups: list[WeightGroup] = []
+        for n in own:
+            (family, member), (left, right) = owner[n.serial], n.args
+            last = self.weight_groups[-1] if self.weight_groups else None
+            if last and (last.family, last.member + len(last.nodes)) == (family, member) and last.right is right and self.backward.adjacent(last.lefts[-1], left):
+                last.nodes.append(n)
+                last.lefts.append(left)
+            else:
+                self.weight_groups.append(WeightGroup(family, member, [n], [left], right))
+        self.sum_groups: list[list[Node]] = []
+        for n in sorted(self.column_sums, key=lambda n: owner.get(n.serial, ("", 0))):
+            if self.sum_groups and self.backward.adjacent(self.sum_groups[-1][-1].args[0], n.args[0]):
+                self.sum_groups[-1].append(n)
+            else:
+                self.sum_groups.append([n])
+        done = {n.serial for n in [*self.outers, *self.column_sums]}
+        self.back_rest = [n for n in plan.back_static if n.serial not in done]
+        in_place = {(g.family, g.member + k) for g in self.weight_groups for k in range(len(g.nodes))}
+        leaves = [(*position[plan.graph.parameters[leaf].serial], g) for leaf, g in plan.parameter_cotangents.items()]
+        self.written = [(family, k, g) for family, k, g in leaves if (family, k) not in in_place]
 
     def _residuals(self, new: set[int]) -> list[Node]:
         """What BPTT keeps of every step: what backward reads, less the states, less what follows elementwise from the rest."""

@@ -105,7 +105,7 @@ def evaluate(op: str | Op, *args: Any, **attr: Any) -> Any:
     if type(data) is not np.ndarray and type(data) is not tuple:
         data = np.asarray(data, dtype=np.float32 if type(data) is float else None)
     if tracked and mode.recording and row.vjp is not None and (type(data) is tuple or data.dtype.kind == "f"):
-        return _fill(_new(Tensor), data, row, args, attr, True)
+        return _fill(_new(Tensor), data, row, args, attr or _NO_ATTR, True)
     return _fill(_new(Tensor), data, None, _NO_ARGS, _NO_ATTR, False)
 
 

@@ -29,7 +29,7 @@ class CharacterModel(Module):
     characters : size of the vocabulary. hidden : units. width : of the embedding. cell : any cell with one input.
     """
 
-    def __init__(self, characters: int, hidden: int, width: int = 64, cell: Cell = cells.lstm, seed: int = 0):
+    def __init__(self, characters: int, hidden: int, width: int = 32, cell: Cell = cells.lstm, seed: int = 0):
         generator = np.random.default_rng(seed)
         self.embedding = Embedding(characters, width, seed=generator)
         self.lstm = Recurrent(cell, input=width, hidden=hidden, forget_bias=1.0, seed=generator)

@@ -24,8 +24,8 @@ from .model import CharacterModel, held_out_bits, read, training_step, window, w
 from .page import unit_page
 from .units import Match, properties, search
 
-BATCH, LENGTH = 32, 64  # streams, and steps of each between two updates
-RATE, WARM_UP = 4e-3, 50  # of Adam; steps until it is reached
+BATCH, LENGTH = 16, 64  # streams, and steps of each between two updates
+RATE, WARM_UP = 6e-3, 50  # of Adam; steps until it is reached
 LARGEST = 4_000_000  # characters of text that are read
 NAMES = {1: "unigram", 2: "bigram", 3: "trigram"}
 TEMPERATURE = 0.7
@@ -36,8 +36,8 @@ FOLDER = Path("tinygrad-lstm-demo")
 class Settings:
     """What the run is. `text` is a file or folder, None for the standard library."""
 
-    steps: int = 1400
-    hidden: int = 256
+    steps: int = 4500
+    hidden: int = 192
     seed: int = 0
     text: str | None = None
 
@@ -259,7 +259,7 @@ def _page(
     model: CharacterModel, corpus: Corpus, scores: dict[str, float], sample: str
 ) -> tuple[str, tuple[Match, str] | None]:
     """Search the units on held-out text, and colour a piece of it, and the sample."""
-    rows = Streams(corpus.held_out, batch=min(16, max(1, len(corpus.held_out) // 100)), length=1500)
+    rows = Streams(corpus.held_out, batch=min(48, max(1, len(corpus.held_out) // 100)), length=1000)
     x = rows[0][0]  # (T, B)
     states = read(model, x)  # (T, B, units)
     texts = [corpus.vocabulary.decode(row) for row in x.T]

@@ -11,6 +11,9 @@ from typing import NamedTuple
 import numpy as np
 
 
+LOCAL = {"the leading spaces of a line", "inside a word"}  # told by the latest character: no memory needed
+
+
 class Match(NamedTuple):
     """A unit, the property it follows best, and the correlation on text it was not chosen by."""
 
@@ -81,7 +84,7 @@ def _apostrophe(text: str, k: int) -> bool:
 
 
 def search(states: np.ndarray, found: dict[str, np.ndarray]) -> list[Match]:
-    """The best unit for each property, the closest match first.
+    """The best unit for each property; those that take a memory first, the closest match before the others.
 
     states : (N, units). found : name -> (N,). A unit is chosen by the first half of the rows, judged by the second.
     """
@@ -92,11 +95,11 @@ def search(states: np.ndarray, found: dict[str, np.ndarray]) -> list[Match]:
     second = correlation(states[half:], values[half:])
     chosen = first.argmax(axis=0)
     matches = [Match(name, int(u), float(second[u, k])) for k, (name, u) in enumerate(zip(names, chosen, strict=True))]
-    return sorted(matches, key=lambda match: -abs(match.correlation))
+    return sorted(matches, key=lambda match: (match.property in LOCAL, -abs(match.correlation)))
 
 
 def correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Pearson's correlation of every column of a (N, n) with every column of b (N, m): (n, m); 0 for a constant one."""
-    a, b = (x.astype(float) - x.mean(axis=0, dtype=float) for x in (a, b))
+    a, b = (x - x.mean(axis=0, dtype=float).astype(x.dtype) for x in (a, b))
     scale = np.outer(np.sqrt((a * a).sum(axis=0)), np.sqrt((b * b).sum(axis=0)))
     return np.divide(a.T @ b, scale, out=np.zeros(scale.shape), where=scale > 0)
