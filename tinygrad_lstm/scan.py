@@ -18,7 +18,6 @@ from .cell import Cell
 from .execute import run_backward, run_forward
 from .functions import concatenate, flip, stack, where, zeros
 from .graph import Op
-from .ops import detach
 from .tensor import Tensor, _make, _wrap, mode
 
 
@@ -69,6 +68,26 @@ def unrolled(cell: Cell, args: Sequence[Tensor], active: np.ndarray | None) -> t
     return stack(outputs), states
 
 
+def _put_back(g: Any, steps: np.ndarray, rows: np.ndarray, runs: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    out = np.zeros(shape, g.dtype)
+    out[steps[runs], rows[runs]] = g[runs]  # no place is named twice among those that run, so nothing is to be added
+    return out
+
+
+def _kept_only(x: Any, runs: np.ndarray) -> Any:
+    return where(runs[..., None], x, 0.0)
+
+
+# (T, B, n) rearranged along its first two axes, and back; what does not run is filled in as a constant
+ARRANGE = Op(
+    "arrange", 1, lambda x, steps, rows, runs: x[steps, rows], (lambda g, y, x, **at: g.apply(PUT_BACK, g, **at, shape=x.shape),)
+)
+PUT_BACK = Op(
+    "put_back",
+    1,
+    _put_back,
+    (lambda c, y, g, steps, rows, runs, shape: _kept_only(c.apply(ARRANGE, c, steps=steps, rows=rows, runs=runs), runs),),
+)
 SCAN = Op("scan", None, lambda *_: None, _scan_vjp, symbol="scan")
 
 
@@ -98,11 +117,11 @@ def scan(
         t = np.arange(longest)[:, None]
         runs = t < ends
         active = runs.sum(1)
-        rows, last = np.where(ends > 0, order, order[0]), np.where(ends > 0, ends, longest) - 1
+        rows = np.broadcast_to(np.where(ends > 0, order, order[0]), runs.shape)
+        last = np.where(ends > 0, ends, longest) - 1
         steps = np.where(runs, t, np.where(ends > 0, last, 0))
         steps = last - steps if reverse else steps
-        xs = [x[steps, rows] for x in xs]
-        xs = [where(runs[..., None], x, detach(x)) for x in xs]
+        xs = [x.apply(ARRANGE, x, steps=steps, rows=rows, runs=runs) for x in xs]
         states = [s[order] for s in states]
     elif reverse:
         xs = [flip(x, 0) for x in xs]
@@ -113,7 +132,8 @@ def scan(
         back = np.argsort(order, kind="stable")
         t = np.arange(longest)[:, None]
         steps = np.where(t < lengths, lengths - 1 - t, t) if reverse else t
-        output = output[steps, back[None, :]]
+        steps, rows = np.broadcast_to(steps, runs.shape), np.broadcast_to(back, runs.shape)
+        output = output.apply(ARRANGE, output, steps=steps, rows=rows, runs=np.ones_like(runs))
         if longest < T:
             output = concatenate([output, zeros((T - longest, *output.shape[1:]), output.dtype)])
         finals = [s[back] for s in finals]
