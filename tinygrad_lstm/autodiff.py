@@ -89,7 +89,9 @@ def sweep(
             continue
         args = y.args
         wanted = tuple([isinstance(a, Value) and a.requires_grad for a in args])
-        for arg, term in zip(args, y.pullback(g, wanted), strict=True):
+        terms = y.pullback(g, wanted)
+        for k, arg in enumerate(args):  # a zip that checks lengths costs as much as a small sum
+            term = terms[k]
             if term is None:
                 continue
             key = arg.serial
@@ -100,7 +102,7 @@ def sweep(
                 slots[term.place] = slots[term.place] + term.cotangent if term.place in slots else term.cotangent
                 continue
             like = arg.data if plain else arg
-            if term.shape != like.shape or term.dtype != like.dtype:
+            if term.shape != like.shape or term.dtype is not like.dtype:
                 term = fit(term, like)
             have = get(key)
             if have is None:

@@ -37,7 +37,8 @@ class Op:
     axes    shape rule for Nodes: (shapes of the arguments, attr) -> shape. None: not allowed in a declared body.
     symbol  how it is written in text and labels, `infix` between its arguments; latex: the same with placeholders.
     domain  per argument the interval that tests draw from; jit: a kernel beats NumPy on big arrays.
-    arrays  the rules of vjp once more, on plain ndarrays, for the rows of arrays that are too hot for Tensors in between.
+    arrays  vjp once more on plain ndarrays, (g, y, wanted, *args, **attr) -> tuple, for the rows of arrays that are too hot
+            for Tensors in between.
     """
 
     name: str
@@ -53,7 +54,7 @@ class Op:
     jit: bool = False
     doc: str = ""
     names: tuple[str, ...] = ()
-    arrays: tuple[Callable[..., Any] | None, ...] | None = None
+    arrays: Callable[..., tuple] | None = None
     graph: tuple[tuple[Node, ...], Node] | None = field(default=None, repr=False)  # fused: its arguments and its value
 
     @property

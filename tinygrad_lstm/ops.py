@@ -604,8 +604,14 @@ def _matmul(a, b):
     return times(a, b) if b.ndim == 2 == a.ndim else np.matmul(a, b)
 
 
+def _matmul_arrays(g, y, wanted, a, b):
+    if b.ndim == 2 == a.ndim:
+        return times(g, b.T) if wanted[0] else None, times(a.T, g) if wanted[1] else None
+    return np.matmul(g, b.mT) if wanted[0] else None, np.matmul(a.mT, g) if wanted[1] else None
+
+
 # fmt: off
-array_row("sum", _sum, (lambda g, y, x, axis, keepdims: apply("broadcast_to", expand_reduced(g, y, x, axis, keepdims), shape=x.shape),), axes=_row_axes("sum"), arrays=(lambda g, y, x, axis, keepdims: _spread_out(g if keepdims or g.ndim == 0 else g.reshape(_kept(x.shape, axis)), x.shape),))
+array_row("sum", _sum, (lambda g, y, x, axis, keepdims: apply("broadcast_to", expand_reduced(g, y, x, axis, keepdims), shape=x.shape),), axes=_row_axes("sum"), arrays=lambda g, y, wanted, x, axis, keepdims: (_spread_out(g if keepdims or g.ndim == 0 else g.reshape(_kept(x.shape, axis)), x.shape),))
 array_row("mean", lambda x, axis, keepdims: np.mean(x, axis=axis, keepdims=keepdims), (lambda g, y, x, axis, keepdims: apply("spread", expand_reduced(g, y, x, axis, keepdims), shape=x.shape, axis=axis),), axes=_row_axes("mean"))
 array_row("spread", lambda g, shape, axis: np.broadcast_to(g / _reduced_count(shape, axis), shape), (lambda c, y, g, shape, axis: apply("mean", c, axis=axis, keepdims=True),), axes=lambda shapes, shape, axis: shape)
 array_row("max", lambda x, axis, keepdims: np.max(x, axis=axis, keepdims=keepdims), (_extreme,), axes=_row_axes("max"))
@@ -616,7 +622,7 @@ array_row("cumsum", lambda x, axis: np.cumsum(x, axis=axis), (lambda g, y, x, ax
 array_row("logsumexp", _logsumexp, (lambda g, y, x, axis, keepdims: expand_reduced(g, y, x, axis, keepdims) * exp(x - expand_reduced(y, y, x, axis, keepdims)),))
 array_row("softmax", _softmax, (lambda g, y, x, axis: y * (g - apply("sum", g * y, axis=axis, keepdims=True)),))
 array_row("log_softmax", _log_softmax, (lambda g, y, x, axis: g - exp(y) * apply("sum", g, axis=axis, keepdims=True),))
-array_row("matmul", _matmul, (lambda g, y, a, b: apply("matmul", g, swapped(b)), lambda g, y, a, b: apply("matmul", swapped(a), g)), arity=2, symbol="@", names=("a", "b"), arrays=(lambda g, y, a, b: times(g, b.T) if b.ndim == 2 == a.ndim else np.matmul(g, b.mT), lambda g, y, a, b: times(a.T, g) if b.ndim == 2 == a.ndim else np.matmul(a.mT, g)))
+array_row("matmul", _matmul, (lambda g, y, a, b: apply("matmul", g, swapped(b)), lambda g, y, a, b: apply("matmul", swapped(a), g)), arity=2, symbol="@", names=("a", "b"), arrays=_matmul_arrays)
 array_row("reshape", lambda x, shape: x.reshape(shape), (lambda g, y, x, shape: apply("reshape", g, shape=x.shape),))
 array_row("transpose", lambda x, axes: x.transpose(axes), (lambda g, y, x, axes: apply("transpose", g, axes=inverse(axes)),))
 array_row("getitem", lambda x, index: x[index], (lambda g, y, x, index: apply("put", g, index=index, shape=x.shape),))

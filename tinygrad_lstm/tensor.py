@@ -178,10 +178,7 @@ class Tensor(Value):
             return run(g, self.data, *[a.data if isinstance(a, Tensor) else g.dtype.type(a) for a in self.args])
         if op.arrays is not None:
             values, attr = [a.data if isinstance(a, Tensor) else a for a in self.args], self.attr
-            return [
-                rule(g, self.data, *values, **attr) if w and rule else None
-                for rule, w in zip(op.arrays, wanted, strict=True)
-            ]
+            return op.arrays(g, self.data, wanted, *values, **attr)
         lifted = {k: _wrap(part) for k, part in g.items()} if type(g) is dict else _wrap(g)
         with no_grad():
             return [_bare(term) for term in op.pullback(lifted, self, wanted)]
