@@ -1,5 +1,5 @@
 """The main job: a character LSTM trained on a text that every machine has, judged, listened to, and looked into."""
 
-from .run import FOLDER, Settings, run
+from .job import FOLDER, Settings, run
 
 __all__ = ["FOLDER", "Settings", "run"]

@@ -84,7 +84,7 @@ pre span { padding: .12em 0; }
 const digits = "{digits}", data = {data};
 const pres = document.querySelectorAll("pre"), out = document.querySelector("output");
 let unit = 0;
-const value = (b, k) => { const m = (digits.length - 1) / 2; return (digits.indexOf(b.values[unit][k]) - m) / m; };
+const value = (b, k) => { if (!b.values.length) return 0; const m = (digits.length - 1) / 2; return (digits.indexOf(b.values[unit][k]) - m) / m; };
 function show() {
   data.forEach((b, n) => {
     if (!pres[n].children.length) pres[n].append(...b.text.map((c, k) => {

@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-
 LOCAL = {"the leading spaces of a line", "inside a word"}  # told by the latest character: no memory needed
 
 
@@ -66,7 +65,7 @@ def properties(text: str) -> dict[str, np.ndarray]:
         indent[here], depth[here], word[here] = spaces, brackets, in_word
         string[here], comment[here], leading[here] = bool(quote), in_comment, blank and c != "\n"
         k += width
-    found = {
+    return {
         "inside quotes": string,
         "inside a comment": comment,
         "depth of brackets": np.minimum(depth, 4),
@@ -75,7 +74,6 @@ def properties(text: str) -> dict[str, np.ndarray]:
         "position in the line": np.minimum(column, 90),
         "inside a word": word,
     }
-    return {name: values for name, values in found.items() if (values != values[:1]).any()}
 
 
 def _apostrophe(text: str, k: int) -> bool:
@@ -89,7 +87,9 @@ def search(states: np.ndarray, found: dict[str, np.ndarray]) -> list[Match]:
     states : (N, units). found : name -> (N,). A unit is chosen by the first half of the rows, judged by the second.
     """
     half = len(states) // 2
-    names = list(found)
+    names = [n for n, v in found.items() if np.ptp(v[:half]) and np.ptp(v[half:])]
+    if not names:
+        return []
     values = np.stack([found[name] for name in names], axis=1)
     first = np.abs(correlation(states[:half], values[:half]))  # (units, properties)
     second = correlation(states[half:], values[half:])

@@ -262,11 +262,10 @@ def _page(
     rows = Streams(corpus.held_out, batch=min(48, max(1, len(corpus.held_out) // 100)), length=1000)
     x = rows[0][0]  # (T, B)
     states = read(model, x)  # (T, B, units)
-    texts = [corpus.vocabulary.decode(row) for row in x.T]
-    features = [properties(text) for text in texts]
-    names = [name for name in features[0] if all(name in f for f in features)] or list(features[0])
-    joined = {name: np.concatenate([f.get(name, np.zeros(len(x))) for f in features]) for name in names}
-    matches = search(np.concatenate([states[:, b] for b in range(x.shape[1])]), joined)
+    at = np.arange(rows.batch)[:, None] * rows.steps + np.arange(len(x))  # (B, T): where in the held-out text
+    found = properties(corpus.vocabulary.decode(corpus.held_out))
+    joined = {name: values[at].reshape(-1) for name, values in found.items()}
+    matches = search(states.swapaxes(0, 1).reshape(at.size, -1), joined)
     hidden = states.shape[-1] // 2
     units = [(m, f"{'hidden unit' if m.unit < hidden else 'cell unit'} {m.unit % hidden}") for m in matches]
     chosen = [m.unit for m in matches]
@@ -283,6 +282,6 @@ def _page(
     ]
     pieces = [
         ("A sample of the model's own writing", sample, coloured(of_sample)),
-        ("Held-out text, written by people", texts[-1], coloured(states[:, -1])),
+        ("Held-out text, written by people", corpus.vocabulary.decode(x[:, -1]), coloured(states[:, -1])),
     ]
     return unit_page("What one unit has learned", facts, units, pieces), (units[0] if units else None)
