@@ -18,7 +18,6 @@ from numpy import ndarray
 from .errors import GradientError, message
 from .graph import OPS, Slot, Value
 
-
 LARGE = 1 << 14  # elements from which memory of one's own is dearer than a warm cache
 
 
