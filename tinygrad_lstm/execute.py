@@ -449,9 +449,8 @@ def _rows(kernel: Any, fixed: tuple, lo: int, hi: int) -> None:
 
 
 def _outer(kernel: Any, fixed: tuple, dtype: np.dtype, lo: int, hi: int) -> None:
-    deep, padded = native.gemm.DEEP, fixed[8]
-    block = Block((deep * padded + deep * (hi - lo + native.gemm.ROWS)) * dtype.itemsize)
-    kernels.call(kernel, *fixed, block.address, block.address + deep * padded * dtype.itemsize, lo, hi)
+    panels = Block(native.gemm.DEEP * fixed[8] * dtype.itemsize)
+    kernels.call(kernel, *fixed, panels.address, lo, hi)
 
 
 class After:

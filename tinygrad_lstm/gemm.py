@@ -232,11 +232,11 @@ def source(name: str, dtype: Any) -> str:
     if name == "gemm":
         return _gemm_source(kind)
     head = f"from tinygrad_lstm.gemm import gemm, load_{kind} as load, store_{kind} as store  # {fingerprint}\n"
-    head += f"from numpy import {kind} as real\n\nSIZE, LANES, DEEP, ROWS = {np.dtype(dtype).itemsize}, {lanes(dtype)}, {DEEP}, {ROWS}\n\n\n"
+    head += f"from numpy import {kind} as real\n\nSIZE, LANES, DEEP = {np.dtype(dtype).itemsize}, {lanes(dtype)}, {DEEP}\n\n\n"
     return head + KERNELS[name]
 
 
-DEEP = 256  # steps of a long sum that are packed together: two panels of them stay in the first-level cache
+DEEP = 128  # terms of a long sum that are packed together: their panels stay in the second-level cache
 KERNELS = {
     "pack": """
 def {function}(W, rows, cols, members, P, lo, hi):
@@ -262,10 +262,10 @@ def {function}(W, rows, cols, members, P, lo, hi):
                     store(P, ((p * members + m) * padded + unit) * LANES + lane, load(W, (m * rows + unit) * cols + col, 0) if inside else real(0), 1)
 """,
     "outer": """
-def {function}(product, left, left_row, right, right_row, width, depth, C, row, zeros, P, Q, lo, hi):
+def {function}(product, left, left_row, right, right_row, width, depth, C, row, zeros, P, lo, hi):
     # C[u, j] = sum over k < depth of left[k, u] * right[k, j], for units lo..hi; DEEP terms at a time, in order.
-    # right is packed in panels P, left in strips of ROWS units, Q[strip, k, unit]: both are read front to back.
-    panels, strips, rest = (width + LANES - 1) // LANES, (hi - lo) // ROWS, (hi - lo) % ROWS
+    # right is packed in panels, left is read as it lies (packing it as well would cost more than it brings).
+    panels = (width + LANES - 1) // LANES
     for start in range(0, depth, DEEP):
         K = min(DEEP, depth - start)
         for p in range(panels):
@@ -275,22 +275,11 @@ def {function}(product, left, left_row, right, right_row, width, depth, C, row, 
                     store(P, (p * K + k) * LANES + lane, load(right, (start + k) * right_row + p * LANES + lane, 0), 1)
                 for lane in range(inside, LANES):
                     store(P, (p * K + k) * LANES + lane, real(0), 1)
-        for k in range(K):
-            for s in range(strips):
-                for u in range(ROWS):
-                    store(Q, (s * K + k) * ROWS + u, load(left, (start + k) * left_row + lo + s * ROWS + u, 2), 3)
-            for u in range(rest):
-                store(Q, strips * ROWS * K + k * rest + u, load(left, (start + k) * left_row + lo + strips * ROWS + u, 2), 3)
-        to, end = C + lo * row * SIZE, C + (lo + strips * ROWS) * row * SIZE
-        tail = Q + strips * ROWS * K * SIZE
+        A, to = left + (start * left_row + lo) * SIZE, C + lo * row * SIZE
         if start:
-            gemm(product, Q, strips, ROWS * K, ROWS, 1, ROWS, K, P, K * LANES, to, ROWS * row, row, to, ROWS * row, row, panels)
-            if rest:
-                gemm(product, tail, 1, 0, rest, 1, rest, K, P, K * LANES, end, 0, row, end, 0, row, panels)
+            gemm(product, A, 1, 0, hi - lo, 1, left_row, K, P, K * LANES, to, 0, row, to, 0, row, panels)
         else:
-            gemm(product, Q, strips, ROWS * K, ROWS, 1, ROWS, K, P, K * LANES, to, ROWS * row, row, zeros, 0, 0, panels)
-            if rest:
-                gemm(product, tail, 1, 0, rest, 1, rest, K, P, K * LANES, end, 0, row, zeros, 0, 0, panels)
+            gemm(product, A, 1, 0, hi - lo, 1, left_row, K, P, K * LANES, to, 0, row, zeros, 0, 0, panels)
 """,
     "column_sums": """
 def {function}(left, left_row, depth, total, part, lo, hi):

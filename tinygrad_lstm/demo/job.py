@@ -105,7 +105,6 @@ def run(
     say(_heading(corpus, settings, model, baselines))
 
     optimizer = Adam(model.parameters(), lr=RATE)
-    glance = Streams(targets[: min(len(targets), 20_001)], judged.batch, 128)
     run = fit(
         model,
         streams,
@@ -114,8 +113,8 @@ def run(
         optimizer=optimizer,
         schedule=LambdaLR(optimizer, lambda t: _rate(t, settings.steps)),
         clip=1.0,
-        evaluate=lambda model: held_out_bits(model, glance),
-        evaluate_every=max(1, settings.steps // 10),
+        evaluate=lambda model: held_out_bits(model, judged),
+        evaluate_every=max(1, settings.steps // 8),
         checkpoint=path,
         checkpoint_every=max(1, settings.steps // 5),
         resume=resume,
@@ -128,8 +127,7 @@ def run(
         say(f"\nstopped after {run.steps} steps; saved. Go on with:\n  tinygrad-lstm demo --resume{where}")
         return run
 
-    bits = held_out_bits(model.eval(), judged)
-    scores = {**baselines, "LSTM": bits}
+    scores = {**baselines, "LSTM": run.evaluations[-1][1]}
     say(_table(scores))
     sample = _sample(model, corpus, settings.seed, say)
     best = _pictures(folder, model, corpus, run, scores, sample)
