@@ -5,6 +5,7 @@ import tomllib
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import tinygrad_lstm as tl
@@ -38,12 +39,13 @@ def test_the_cell_of_the_readme_takes_ten_lines():
 
 
 def test_docs_run(tmp_path, monkeypatch):
+    """Pages of docs, like docstrings, have `tl` and `np` at hand."""
     monkeypatch.chdir(tmp_path)
     for page in sorted((ROOT / "docs").rglob("*.md")):
         code = blocks(page.read_text(encoding="utf-8"), "python")
         file = tmp_path / f"{page.stem}_page.py"
         file.write_text("\n".join(code))
-        exec(compile(file.read_text(), str(file), "exec"), {"__name__": page.stem})
+        exec(compile(file.read_text(), str(file), "exec"), {"__name__": page.stem, "tl": tl, "np": np})
 
 
 def test_links_lead_somewhere():

@@ -36,7 +36,7 @@ FOLDER = Path("tinygrad-lstm-demo")
 class Settings:
     """What the run is. `text` is a file or folder, None for the standard library."""
 
-    steps: int = 4500
+    steps: int = 6000
     hidden: int = 192
     seed: int = 0
     text: str | None = None

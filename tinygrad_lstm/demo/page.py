@@ -84,7 +84,8 @@ pre span { padding: .12em 0; }
 const digits = "{digits}", data = {data};
 const pres = document.querySelectorAll("pre"), out = document.querySelector("output");
 let unit = 0;
-const value = (b, k) => { if (!b.values.length) return 0; const m = (digits.length - 1) / 2; return (digits.indexOf(b.values[unit][k]) - m) / m; };
+const middle = (digits.length - 1) / 2;
+const value = (b, k) => b.values.length ? (digits.indexOf(b.values[unit][k]) - middle) / middle : 0;
 function show() {
   data.forEach((b, n) => {
     if (!pres[n].children.length) pres[n].append(...b.text.map((c, k) => {
