@@ -266,17 +266,20 @@ def _page(
     matches = search(states.swapaxes(0, 1).reshape(at.size, -1), joined)
     hidden = states.shape[-1] // 2
     units = [(m, f"{'hidden unit' if m.unit < hidden else 'cell unit'} {m.unit % hidden}") for m in matches]
-    chosen = [m.unit for m in matches]
+    chosen, signs = [m.unit for m in matches], np.sign([m.correlation for m in matches])
+    usual = states[:, :, chosen].reshape(at.size, -1)
+    middle, spread = usual.mean(axis=0), 2 * usual.std(axis=0) + 1e-9
 
     def coloured(values: np.ndarray) -> np.ndarray:
-        return np.where(np.array(chosen) < hidden, values[:, chosen], np.tanh(values[:, chosen]))
+        return signs * (values[:, chosen] - middle) / spread
 
     of_sample = read(model, corpus.vocabulary.encode(sample)[:, None])[:, 0]
     facts = [
         f"An LSTM of {hidden} units read {corpus.name} and reached {scores['LSTM']:.2f} bits per character on text it "
         f"had never seen (a trigram model: {scores['trigram']:.2f}).",
         "For each property of the text, the unit whose value follows it most closely was chosen on one half of the "
-        "held-out text; r is their correlation on the other half. Cell units are shown after tanh.",
+        "held-out text; r is their correlation on the other half. Blue is more of the property, red is less: the value "
+        "of the unit, less its mean, over two standard deviations, with the sign of r.",
     ]
     pieces = [
         ("A sample of the model's own writing", sample, coloured(of_sample)),

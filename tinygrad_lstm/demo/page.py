@@ -69,7 +69,7 @@ button.on { border-color: var(--on); box-shadow: inset 0 0 0 1px var(--on); }
 #scale i { flex: 0 0 12rem; height: .8rem; border-radius: .2rem;
   background: linear-gradient(90deg,
     rgb(203 60 51 / .75), rgb(203 60 51 / 0) 50%, rgb(64 99 216 / 0) 50%, rgb(64 99 216 / .75)); }
-pre { font: 14px/1.45 ui-monospace, Menlo, Consolas, monospace; white-space: pre-wrap; overflow-wrap: anywhere;
+pre { font: 14px/1.45 ui-monospace, Menlo, Consolas, monospace; white-space: break-spaces; overflow-wrap: anywhere;
   margin: 0; border: 1px solid var(--line); border-radius: .5rem; padding: .8rem 1rem; }
 pre span { padding: .12em 0; }
 </style>
@@ -78,7 +78,7 @@ pre span { padding: .12em 0; }
 <nav>
 {buttons}
 </nav>
-<div id="scale">-1 <i></i> +1 <output>point at a character to see its value</output></div>
+<div id="scale">less <i></i> more <output>point at a character to see its value</output></div>
 {blocks}
 <script>
 const digits = "{digits}", data = {data};
