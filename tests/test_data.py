@@ -1,5 +1,6 @@
 """Text as numbers, against plain Python that does the same slowly."""
 
+import doctest
 from collections import Counter
 
 import numpy as np
@@ -203,3 +204,8 @@ def test_more_context_is_better_on_real_text():
         data.NGram(vocabulary.encode(training), k, len(vocabulary)).bits(vocabulary.encode(held_out)) for k in (1, 2, 3)
     ]
     assert 6 > bits[0] > bits[1] + 0.5 > bits[2] + 1 > 2
+
+
+def test_the_examples_in_the_docstrings_are_true():
+    done = doctest.testmod(data, extraglobs={"tl": tl, "np": np})
+    assert done.attempted > 10 and done.failed == 0

@@ -339,7 +339,7 @@ class NGram:
     --------
     >>> model = tl.data.NGram(np.array([0, 1, 0, 1, 0, 1, 0]), order=2, size=2)
     >>> round(model.bits(np.array([0, 1, 0, 1])), 3)
-    0.205
+    0.2
     """
 
     def __init__(self, ids: Any, order: int, size: int):
