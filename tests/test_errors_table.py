@@ -116,6 +116,10 @@ TABLE = [
     ("tl.check_grads(lambda x: 3, [1.0])", ArgumentError, "f must return Tensors"),
     # NumPy's functions
     ("np.linalg.norm(x)", ArgumentError, "`np.norm`: has no gradient rule here", "x.numpy()"),
+    ("x & x", ArgumentError, "`&`: combines conditions", "(x > 0) & (x < 1)"),
+    ("(x > 0) | 1.5", ArgumentError, "`|`: combines conditions", "b = number 1.5"),
+    ("~integers", ArgumentError, "`~`: combines conditions"),
+    ("np.bitwise_and(integers, integers)", ArgumentError, "combines conditions"),
     ("np.add.reduce(x)", ArgumentError, "`np.add.reduce`: has no gradient rule here"),
     ("np.tanh(x, where=True)", ArgumentError, "has no gradient rule here with where="),
     # declared functions

@@ -74,6 +74,17 @@ def test_numpy_functions_and_arrays_on_either_side():
     assert np.asarray(x, dtype=np.float32).dtype == np.float32
 
 
+def test_conditions_combine():
+    x = tl.tensor([-1.0, 0.5, 2.0])
+    a, b = x.numpy() > 0, x.numpy() < 1
+    for mine, numpys in (((x > 0) & (x < 1), a & b), ((x > 0) | b, a | b), (a & (x < 1), a & b), (b | (x > 0), a | b), (~(x > 0), ~a),
+                         ((x > 0) & True, a), (np.logical_and(x > 0, b), a & b)):  # fmt: skip
+        assert isinstance(mine, tl.Tensor) and np.array_equal(mine.numpy(), numpys)
+    assert bool(np.any(x > 1)) and not bool(np.all(x > 1)) and np.all(x > -2, axis=0).item()
+    between = tl.fuse(lambda v: tl.where((v > 0) & ~(v > 1), v, 0.0))
+    assert between(x).tolist() == [0, 0.5, 0]
+
+
 def test_values_are_read_only_views_and_fresh_copies():
     source = np.ones(3)
     x = tl.tensor(source)

@@ -1104,6 +1104,8 @@ NUMPY_FUNCTIONS.update(
     }
 )  # fmt: skip
 NUMPY_FUNCTIONS[np.amax], NUMPY_FUNCTIONS[np.amin] = max, min
+NUMPY_FUNCTIONS[np.any] = lambda a, *args, **kw: _wrap(np.any(a.data, *args, **kw))
+NUMPY_FUNCTIONS[np.all] = lambda a, *args, **kw: _wrap(np.all(a.data, *args, **kw))
 NUMPY_FUNCTIONS[np.shape] = lambda a: a.shape
 NUMPY_FUNCTIONS[np.ndim] = lambda a: a.ndim
 NUMPY_FUNCTIONS[np.size] = lambda a: a.size

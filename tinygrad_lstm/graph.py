@@ -125,6 +125,11 @@ class Value:
     def __le__(self, other: Any): return self.apply("less_equal", self, other)
     def __gt__(self, other: Any): return self.apply("greater", self, other)
     def __ge__(self, other: Any): return self.apply("greater_equal", self, other)
+    def __and__(self, other: Any): return self.apply("logical_and", self, other)
+    def __rand__(self, other: Any): return self.apply("logical_and", other, self)
+    def __or__(self, other: Any): return self.apply("logical_or", self, other)
+    def __ror__(self, other: Any): return self.apply("logical_or", other, self)
+    def __invert__(self): return self.apply("logical_not", self)
     def __eq__(self, other: Any): return self.apply("equal", self, other)
     def __ne__(self, other: Any): return self.apply("not_equal", self, other)
     # fmt: on

@@ -310,6 +310,8 @@ class Tensor(Value):
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         if method == "__call__" and not kwargs and ufunc in _CONSTANT_UFUNCS:
             return _wrap(ufunc(*[x.data if isinstance(x, Tensor) else x for x in inputs]))
+        if method == "__call__" and not kwargs and ufunc in _MASK_UFUNCS:
+            return evaluate(_MASK_UFUNCS[ufunc], *_masks(ufunc.__name__, *inputs))
         if method == "__call__" and not kwargs and ufunc is np.matmul:
             return NUMPY_FUNCTIONS[ufunc](*inputs)
         op = _UFUNCS.get(ufunc)
@@ -346,6 +348,21 @@ class Tensor(Value):
                 "build the new value: tl.where(mask, y, x), tl.concatenate, tl.stack",
             )
         )
+
+    def __and__(self, other: Any) -> Any:
+        return evaluate("logical_and", *_masks("&", self, other))
+
+    def __rand__(self, other: Any) -> Any:
+        return evaluate("logical_and", *_masks("&", other, self))
+
+    def __or__(self, other: Any) -> Any:
+        return evaluate("logical_or", *_masks("|", self, other))
+
+    def __ror__(self, other: Any) -> Any:
+        return evaluate("logical_or", *_masks("|", other, self))
+
+    def __invert__(self) -> Any:
+        return evaluate("logical_not", *_masks("~", self))
 
     def __pow__(self, other: Any) -> Any:
         return evaluate("square", self) if type(other) in (int, float) and other == 2 else evaluate("pow", self, other)
@@ -397,6 +414,16 @@ def _bare(term: Any) -> Any:
     if type(term) is Slot:
         return Slot(term.place, _bare(term.cotangent))
     return term.data if isinstance(term, Tensor) else term
+
+
+def _masks(symbol: str, *values: Any) -> tuple[Any, ...]:
+    """The operands of & | ~, which here combine conditions, not bits."""
+    for value in values:
+        if np.asarray(value).dtype.kind != "b":
+            given = dict(zip("ab", values, strict=False))
+            problem, remedy = "combines conditions, that is booleans", "for instance (x > 0) & (x < 1)"
+            raise ArgumentError(message(symbol, problem, given, remedy))
+    return values
 
 
 def _restore(data: np.ndarray, requires_grad: bool, name: str | None) -> Tensor:
@@ -581,4 +608,5 @@ _UFUNCS: dict[np.ufunc, Op] = {
     np.reciprocal: ops.OPS["reciprocal"],
     np.fabs: ops.OPS["abs"],
 }
+_MASK_UFUNCS = {np.bitwise_and: "logical_and", np.bitwise_or: "logical_or", np.invert: "logical_not"}
 _CONSTANT_UFUNCS = (np.isnan, np.isfinite, np.isinf, np.signbit)
