@@ -533,7 +533,7 @@ class _Bar(_Silent):
         if total is None:
             layout = "{n_fmt} steps {elapsed}  {desc}"
         columns = min(80, shutil.get_terminal_size().columns - 1)
-        self.line = _Line(total=total, initial=run.steps, file=sys.stderr, ncols=columns, bar_format=layout)
+        self.line = _Line(total=total, initial=run.steps, file=sys.stderr, ncols=columns, nrows=2, bar_format=layout)
         self.drawn = 0.0
 
     def show(self, run: Fit, count: int) -> None:
