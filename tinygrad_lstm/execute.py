@@ -530,24 +530,16 @@ class After:
         """out (units, width) = sum over rows of left right'; the lefts lie side by side."""
         own, dtype = self.own, self.dtype
         R, right_row, width = self.rows_of(right)
-        padded = -(-width // own.lanes) * own.lanes
-        units = out.shape[0] // len(lefts)
-        direct = out.shape[1] == padded and out.flags.c_contiguous
-        target = out if direct else np.empty((out.shape[0], padded), dtype)
-        groups = [list(lefts)] if units % own.lanes == 0 else [[left] for left in lefts]
-        start = 0
-        for group in groups:
-            A, left_row, _ = self.rows_of(group[0])
-            C = target.ctypes.data + start * padded * dtype.itemsize
-            fixed = (product(dtype), A, left_row, R, right_row, width, self.depth, C, padded, self.run.at("zeros"))
-            threads.run_slices(
-                partial(_outer, helper("outer", dtype), fixed, dtype),
-                units * len(group),
-                at_least=max(8, 4_000_000 // max(1, self.depth * width)),
-            )
-            start += units * len(group)
+        A, left_row, units = self.rows_of(lefts[0])
+        lanes, members = own.lanes, len(lefts)
+        padded, padded_units = -(-width // lanes) * lanes, own.pad(lefts[0].shape[-1]) if members > 1 else units
+        direct = width == padded and units == padded_units and out.flags.c_contiguous
+        target = out if direct else np.empty((members, padded_units, padded), dtype)
+        fixed = (product(dtype), A, left_row, R, right_row, width, self.depth, target.ctypes.data, padded, self.run.at("zeros"))
+        job = partial(_outer, helper("outer", dtype), fixed, dtype)
+        threads.run_slices(job, members * padded_units, at_least=max(8, 4_000_000 // max(1, self.depth * width)))
         if not direct:
-            out[...] = target[:, :width]
+            out.reshape(members, units, width)[...] = target[:, :units, :width]
 
     def parameters(self, machine: Interpreter) -> dict[str, np.ndarray]:
         """The gradients of the family arrays: most are outer products written in place, the rest follows from `values`."""

@@ -202,7 +202,7 @@ def _gemm_source(kind: str) -> str:
         "",
         "",
         "def {function}(A, groups, gA, rows, lda, ka, K, P, stride, C, gC, ldc, D, gD, ldd, panels):",
-        "    tallest = min(rows, ROWS)",
+        "    tallest = rows if rows <= ROWS else ROWS if rows >= 2 * ROWS else (rows + 1) // 2",
         "    v = 0",
         "    while v < panels:",
         "        wide = min(WIDEST[tallest], panels - v)",
