@@ -18,6 +18,7 @@ import tinygrad_lstm as tl
 from tinygrad_lstm.cli import main
 from tinygrad_lstm.demo import units
 from tinygrad_lstm.demo.chart import line_chart
+from tinygrad_lstm.demo.job import _cut
 from tinygrad_lstm.demo.model import CharacterModel, chunk_loss, held_out_bits, read, window, write
 from tinygrad_lstm.demo.page import unit_page
 from tinygrad_lstm.drawing import draw
@@ -25,9 +26,9 @@ from tinygrad_lstm.drawing import draw
 FILES = {"model.safetensors", "loss.svg", "cell.svg", "graph.svg", "page.html"}
 
 
-def start(*arguments):
+def start(*arguments, encoding="utf-8"):
     """The demo as a process of its own, with one thread for NumPy's products, so that busy cores do not matter."""
-    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8"}
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "PYTHONIOENCODING": encoding}
     command = [sys.executable, "-m", "tinygrad_lstm", "demo", *arguments]
     root = Path(tl.__path__[0]).parent
     return subprocess.Popen(
@@ -35,9 +36,9 @@ def start(*arguments):
     )
 
 
-def finish(*arguments):
+def finish(*arguments, **more):
     """What the demo prints, if all goes well."""
-    with start(*arguments) as running:
+    with start(*arguments, **more) as running:
         out, err = running.communicate(timeout=120)
     assert running.returncode == 0, err
     return out
@@ -114,6 +115,23 @@ def test_stopped_or_killed_it_goes_on_to_the_same_bits(tmp_path, capsys):
     text.write_text("And now for something completely different.\n" * 300)
     assert main(["demo", "--resume", "--out", str(whole)]) == 2
     assert "the text has changed" in capsys.readouterr().err
+
+
+def test_terminals_of_all_kinds():
+    assert _cut("a" * 77, 77) == "a" * 77 and _cut("a" * 78, 77) == "a" * 74 + "..."
+    assert _cut("漢" * 38 + "a", 77) == "漢" * 38 + "a" and _cut("漢" * 39, 77) == "漢" * 37 + "..."
+
+
+def test_a_text_the_terminal_cannot_show(tmp_path):
+    (tmp_path / "text").write_text("春眠不觉晓,处处闻啼鸟。夜来风雨声,花落知多少。\n" * 200, encoding="utf-8")
+    out = finish(
+        "--steps", "3", "--hidden", "4", "--text", str(tmp_path / "text"), "--out", str(tmp_path), encoding="ascii"
+    )
+    assert "??" in out and "page.html" in out and "#####" in out
+    assert (
+        "春" in (tmp_path / "page.html").read_text(encoding="utf-8")
+        or "\\u6625" in (tmp_path / "page.html").read_text()
+    )
 
 
 def test_too_little_text_says_so(tmp_path, capsys):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import io
 import os
 import runpy
 import subprocess
@@ -25,6 +26,9 @@ OURS = (ArgumentError, FileError, GradientError, MissingExtra, ShapeError, Trace
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code: 0, 2 after a message about wrong use, 130 after Ctrl-C."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # what a terminal cannot show is no reason to stop
     options = _parser().parse_args(arguments)
     try:
         return options.command(options)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+from unicodedata import east_asian_width
 
 import numpy as np
 
@@ -203,9 +204,16 @@ def _sample(model: CharacterModel, corpus: Corpus, seed: int, say: Callable[[str
     sample = "".join(letters)
     say(f"a sample, at temperature {TEMPERATURE}\n")
     for line in sample.rstrip("\n").split("\n"):
-        shown = "".join(c if c.isprintable() else " " for c in line)
-        say(f"  {shown if len(shown) <= 77 else shown[:74] + '...'}")
+        say(f"  {_cut(''.join(c if c.isprintable() else ' ' for c in line), 77)}")
     return sample
+
+
+def _cut(line: str, columns: int) -> str:
+    """What fits into so many columns; a Chinese character takes two."""
+    widths = [2 if east_asian_width(c) in "WF" else 1 for c in line]
+    if sum(widths) <= columns:
+        return line
+    return line[: int(np.searchsorted(np.cumsum(widths), columns - 3, side="right"))] + "..."
 
 
 def _ending(folder: Path, best: tuple[Match, str] | None) -> str:
