@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import threading
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
@@ -122,7 +123,6 @@ class Layout:
             at += packing.size
         spaces = {m: n * batch * self.rows[m] for m, n in self.slots.items() if m not in outside}
         spaces |= {
-            "packed": at,
             "vectors": self.blocks["vectors"][-1],
             "biases": self.blocks["z"][-1],
             "zeros": max(self.pad(a) for a in self.sizes),
@@ -133,6 +133,7 @@ class Layout:
             self.offsets[m] = end
             end += -(-n * dtype.itemsize // 64) * 64 + 64
         self.size = end
+        self._panels: dict[tuple[int, ...], tuple[list[weakref.ref], Block]] = {}
         self.place = np.array([self._number(*what) for what in loop.numbers], np.int64)
         self.inside = np.array([0, *(self.offsets.get(m, 0) for m in loop.addresses)], np.int64)
         self.outside = {m: k + 1 for k, m in enumerate(loop.addresses) if m not in self.offsets}
@@ -192,6 +193,27 @@ class Layout:
         packing = self.packings[what[0], what[1]]
         return {"packed": packing.at, "member": packing.member, "panel": packing.panel}[kind]
 
+    def packed(self, arrays: Mapping[str, np.ndarray], again: bool) -> Block:
+        """The weights of all products in panels. An array is never written to, so the same array means the same panels."""
+        families = dict.fromkeys(family for family, _ in self.packings)
+        key = tuple(id(arrays[f]) for f in families)
+        found = self._panels.get(key)
+        if found is not None and all(ref() is arrays[f] for ref, f in zip(found[0], families, strict=True)):
+            return found[1]
+        last = list(self.packings.values())[-1]
+        block = Block((last.at + last.size) * self.dtype.itemsize)
+        for (family, way), packing in self.packings.items():
+            pack = helper("pack" if way == "N" else "pack_transposed", self.dtype)
+            W = np.ascontiguousarray(arrays[family])
+            at, to = W.ctypes.data, block.address + packing.at * self.dtype.itemsize
+            job = partial(_packed, pack, at, packing.rows, packing.cols, packing.members, to)
+            threads.run_slices(job, packing.panels, at_least=max(1, packing.panels * 65536 // max(1, packing.size)))
+        if again:
+            while len(self._panels) >= 8:
+                del self._panels[next(iter(self._panels))]
+            self._panels[key] = ([weakref.ref(arrays[f]) for f in families], block)
+        return block
+
     def width(self, node: Node) -> int:
         return 1 if node.shape[-1] == 1 else self.sizes[node.shape[-1]]
 
@@ -227,6 +249,7 @@ class Run:
         self.address = layout.inside + self.block.address
         self.address[0] = product(layout.dtype)
         self.given: dict[str, np.ndarray] = {}
+        self.packed: Block | None = None
 
     def view(self, memory: str) -> np.ndarray:
         """A memory as an array (slots, B, row)."""
@@ -247,15 +270,17 @@ class Run:
             self.given[memory].ctypes.data if memory in self.given else self.block.address + self.layout.offsets[memory]
         )
 
-    def fill(self, machine: Interpreter) -> None:
-        """Weights in panels; the parameters that the loop reads as vectors; what the sums of products start from."""
+    def fill(self, machine: Interpreter, again: bool = False) -> None:
+        """Weights in panels; the parameters that the loop reads as vectors; what the sums of products start from.
+
+        again : the same weights are likely to come again (inference), so their panels are kept.
+        """
         own = self.layout
-        for (family, way), packing in own.packings.items():
-            pack = helper("pack" if way == "N" else "pack_transposed", own.dtype)
-            W = np.ascontiguousarray(machine.arrays[family])
-            to, at = self.at("packed") + packing.at * own.dtype.itemsize, W.ctypes.data
-            job = partial(_packed, pack, at, packing.rows, packing.cols, packing.members, to)
-            threads.run_slices(job, packing.panels, at_least=max(1, packing.panels * 65536 // max(1, packing.size)))
+        if own.packings:
+            self.packed = own.packed(machine.arrays, again)
+            where = own.loop.addresses.index("packed") + 1 if "packed" in own.loop.addresses else 0
+            if where:
+                self.address[where] = self.packed.address
         flat = lambda memory, n: self.block.view(own.offsets[memory], (n,), own.dtype)
         if own.loop.memories["vectors"].blocks:
             vectors = flat("vectors", own.blocks["vectors"][-1])
@@ -315,7 +340,7 @@ def run_forward(cell: Cell, arrays: Mapping[str, np.ndarray], xs: Sequence[np.nd
     exposed = "output" if p.output_state is None else f"state{p.output_state}"
     own = layout(loop, cell, machine.sizes, dtype, slots, B, [*(f"input{k}" for k in range(len(xs))), exposed])
     run = Run(own)
-    run.fill(machine)
+    run.fill(machine, again=not keep)
     for k, (node, x) in enumerate(zip(graph.inputs, xs, strict=True)):
         run.give(f"input{k}", padded_copy(x, own.rows[f"input{k}"]))
     run.give(exposed, aligned((slots[exposed], B, own.rows[exposed]), dtype))
@@ -496,7 +521,8 @@ class After:
         for factors in self._merged(s.factors):
             A, row, K = self.rows_of(factors[0].operand)
             packing = own.packings[factors[0].family, "T"]
-            P = self.run.at("packed") + (packing.at + factors[0].member * packing.member) * dtype.itemsize
+            assert self.run.packed is not None
+            P = self.run.packed.address + (packing.at + factors[0].member * packing.member) * dtype.itemsize
             inner = len(factors) * own.pad(factors[0].operand.shape[-1]) if len(factors) > 1 else K
             job = partial(
                 _rows,
