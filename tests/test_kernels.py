@@ -137,6 +137,22 @@ def test_an_error_in_any_slice_is_raised_here(any_threads):
     threads.run_slices(lambda lo, hi: None, 3)
 
 
+@pytest.mark.skipif(threads.current_core() < 0 or threads.available_cores() < 2, reason="needs two cores of Linux")
+def test_a_helper_leaves_the_core_of_its_caller():
+    found = []
+
+    def helper():
+        core = threads.current_core()
+        threads._leave(core)
+        found.append((core, threads.current_core(), os.sched_getaffinity(0)))
+
+    thread = threading.Thread(target=helper)
+    thread.start()
+    thread.join()
+    (before, after, allowed), *_ = found
+    assert after != before and allowed == os.sched_getaffinity(os.getpid()) - {before}
+
+
 def test_many_callers_at_once(any_threads, rng):
     tl.set_num_threads(3)
     x = rng.standard_normal(4 * codegen.BIG)

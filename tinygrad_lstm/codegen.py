@@ -233,7 +233,7 @@ _REAL = (np.dtype(np.float32), np.dtype(np.float64))
 #    131 072     556 / 28       566 / 29        8 400 / 43        36 / 22              41 / 25
 BIG = 1 << 15  # elements from which every fused loop pays; below, NumPy, and nobody waits for a compiler
 PER_THREAD = 1 << 16  # elements that make waking another thread worth while
-HEAD_START = 1 << 17  # elements more for this thread, which is at work while the others wake, and need not wait for them
+HEAD_START = 1 << 16  # elements more for this thread, which is at work while the others wake
 
 
 @cache

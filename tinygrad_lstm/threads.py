@@ -1,14 +1,17 @@
 """The one pool of threads: slices of a job, one a thread, this one included.
 
-Two pools that spin beside each other cost more than the second one brings, so the pool of NumPy's linear algebra is told
-to keep to the calling thread when ours first wakes; `blocks` gives big products to ours instead.
+Two pools that spin beside each other cost more than the second one brings, so the pool of NumPy's linear algebra is
+told to keep to the calling thread when ours first wakes; `blocks` gives big products to ours instead.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any
 
@@ -33,14 +36,39 @@ class _Helper(threading.Thread):
         self.start()
 
     def run(self) -> None:
-        for job, lo, hi, done in iter(self.slices.get, None):
+        for job, lo, hi, core, done in iter(self.slices.get, None):
             try:
+                _leave(core)
                 job(lo, hi)
             except BaseException as error:
                 done.put(error)
             else:
                 done.put(None)
             del job, done  # or the arrays of the last slice would live until the next
+
+
+def _current_core() -> Callable[[], int]:
+    """sched_getcpu of the C library, where there is one."""
+    if sys.platform == "linux":
+        with suppress(AttributeError, OSError):
+            return ctypes.PyDLL(None).sched_getcpu
+    return lambda: -1
+
+
+current_core = _current_core()
+
+
+def _leave(core: int) -> None:
+    """Keep this thread off the core of the thread that called it.
+
+    Linux likes to wake a thread on the core of its waker, and a slice is over before it thinks again: both would take
+    turns on one core and leave the other idle (measured: 190 us for what takes 110).
+    """
+    if core >= 0 and core == current_core():
+        others = os.sched_getaffinity(os.getpid()) - {core}
+        if others:
+            with suppress(OSError):
+                os.sched_setaffinity(0, others)
 
 
 _threads = available_cores()
@@ -74,13 +102,14 @@ def run_slices(job: Callable[[int, int], Any], n: int, at_least: int = 1) -> Non
         return
     cuts = [n * k // parts for k in range(parts + 1)]
     done: SimpleQueue[BaseException | None] = SimpleQueue()
+    core = current_core()
     with _lock:
         if not _helpers:
             _quiet_blas()
         while len(_helpers) < parts - 1:
             _helpers.append(_Helper())
         for k in range(1, parts):
-            _helpers[k - 1].slices.put((job, cuts[k], cuts[k + 1], done))
+            _helpers[k - 1].slices.put((job, cuts[k], cuts[k + 1], core, done))
     try:
         job(cuts[0], cuts[1])
     finally:
