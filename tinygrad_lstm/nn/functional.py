@@ -125,13 +125,13 @@ def _standardise_rule(g, y, x, eps):
     return r * (g - mean(g, axis=1, keepdims=True) - y * mean(g * y, axis=1, keepdims=True))
 
 
-def _standardise_arrays(g, y, x, eps):
+def _standardise_arrays(g, y, wanted, x, eps):
     n = x.dtype.type(x.shape[1])
     out = y * (np.einsum("ij,ij->i", g, y) / -n)[:, None]
     out += g
     out -= (_row_sums(g) / n)[:, None]
     out *= _scale(x, eps)[1]
-    return out
+    return (out,)
 
 
 # fmt: off
@@ -146,7 +146,7 @@ array_row("take_rows", lambda w, index: np.take(w, index, axis=0),
           (lambda g, y, w, index: apply("add_rows", g, index=index, count=w.shape[0]),), names=("weight",))
 array_row("add_rows", _add_rows,
           (lambda c, y, g, index, count: apply("take_rows", c, index=index),))
-array_row("standardise", _standardise, (_standardise_rule,), arrays=(_standardise_arrays,))
+array_row("standardise", _standardise, (_standardise_rule,), arrays=_standardise_arrays)
 # fmt: on
 
 
