@@ -77,7 +77,8 @@ def test_its_two_commands_are_single_lines_that_make_their_own_environment():
     assert (
         project["scripts"] == {"tinygrad-lstm": "tinygrad_lstm.cli:main"} and "test" in project["optional-dependencies"]
     )
-    assert f"\n{tests}\n" in (ROOT / ".ci" / "run").read_text()
+    ci = (ROOT / ".ci" / "run").read_text()
+    assert f"\n{tests}\n" in ci and f"\n{demo}\n" in ci
 
 
 @pytest.mark.parametrize("arguments", sorted(set(re.findall(r"`tinygrad-lstm ((?!demo)[\w -]+)`", README))))

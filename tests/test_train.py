@@ -393,6 +393,11 @@ def wrong(**changes):
         (wrong(loss=None), tl.ArgumentError, ["either loss= or step="]),
         (wrong(step=bptt), tl.ArgumentError, ["either loss= or step="]),
         (wrong(loss="mse"), tl.ArgumentError, ["loss must be a function"]),
+        (
+            wrong(loss=None, step=bptt, metrics={"a": min}),
+            tl.ArgumentError,
+            ["metrics= goes with loss=", "{'accuracy'"],
+        ),
         (wrong(optimizer=0.1), tl.ArgumentError, ["tl.optim", "0.1"]),
         (wrong(batches=3), tl.ArgumentError, ["batches", "list"]),
         (wrong(batches=[]), tl.ArgumentError, ["epoch 0 has no batches"]),

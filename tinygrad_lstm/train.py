@@ -111,7 +111,7 @@ def fit(
     epochs, steps : when to end; with both, whichever comes first; with neither, after one epoch.
     schedule : of `tl.optim`; stepped after every step, or, if its `step` takes a metric, after every evaluation.
     clip : largest norm of all gradients together (`clip_grad_norm`).
-    metrics : name -> f(outputs, targets) -> number, beside the loss.
+    metrics : name -> f(outputs, targets) -> number, with `loss`.
     evaluate : f(model) -> number or {name: number}; called in evaluation mode and without gradients every
         `evaluate_every` steps (default: after every epoch) and at the end.
     callbacks : f(run), or several, called after every step with the `Fit` so far; a true result ends the run.
@@ -150,7 +150,7 @@ def fit(
     (15, True)
     """
     counts = {"epochs": epochs, "steps": steps, "evaluate_every": evaluate_every, "checkpoint_every": checkpoint_every}
-    _check(model, batches, loss, step, optimizer, counts, clip, checkpoint, resume)
+    _check(model, batches, loss, step, metrics, optimizer, counts, clip, checkpoint, resume)
     run, place = Fit(), _Place(batches, list(generators))
     saver = None if checkpoint is None else _Saver(Path(checkpoint), model, optimizer, schedule, dict(facts or {}))
     if resume and saver is not None and saver.path.exists():
@@ -199,6 +199,7 @@ def _check(
     batches: Any,
     loss: Any,
     step: Any,
+    metrics: Any,
     optimizer: Any,
     counts: dict[str, Any],
     clip: Any,
@@ -219,6 +220,8 @@ def _check(
     for name, function in (("loss", loss), ("step", step)):
         if function is not None and not callable(function):
             refuse(f"{name} must be a function", {name: function})
+    if step is not None and metrics:
+        refuse("metrics= goes with loss=", {"metrics": metrics}, "let step return (loss, states, {'accuracy': ...})")
     if not hasattr(optimizer, "step") or not hasattr(optimizer, "zero_grad"):
         refuse("the optimizer must be one of tl.optim", {"optimizer": optimizer}, "tl.optim.Adam(model.parameters())")
     if not callable(batches) and not hasattr(batches, "__iter__"):
