@@ -40,6 +40,8 @@ def test_a_table_shows_bars_and_fails_where_a_promise_does():
     assert max(map(len, text.splitlines())) <= 80
     text, good = table(case, {OURS: 1e-3, "hare": 1.5e-3}, {"absent": ""})
     assert not good and "FAILS: 1.50 times as fast as hare" in text
+    text, good = table(case, {"hare": 1.0}, {OURS: "it broke", "absent": ""})
+    assert not good and "FAILS: tinygrad_lstm did not run: it broke" in text
     _, good = table(Case("import", {OURS: "", "NumPy": ""}, [Bar("NumPy", seconds=0.2)]), {OURS: 0.35, "NumPy": 0.1}, {})
     assert not good
 

@@ -122,6 +122,8 @@ def show(seconds: float) -> str:
 
 def table(case: Case, seconds: dict[str, float], missing: dict[str, str]) -> tuple[str, bool]:
     """The case as bars, shorter is better, and whether everything promised holds."""
+    if OURS in missing:
+        return f"\n{case.title}\n  FAILS: {OURS} did not run: {missing[OURS]}", False
     longest = max(seconds.values())
     left = max(map(len, case.competitors))
     room = WIDTH - left - 24
