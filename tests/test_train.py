@@ -152,7 +152,7 @@ def test_batches_may_be_functions_and_iterators():
         return iter(BATCHES)
 
     expected = losses(BATCHES)
-    assert losses(lambda: iter(BATCHES)) == expected == losses(numbered)
+    assert losses(lambda: iter(BATCHES)) == expected == losses(numbered) == losses(lambda k=0: BATCHES[k:])
     assert epochs == [0, 1]
     assert losses(iter(BATCHES), epochs=1) == expected[:5] == losses(iter(BATCHES), epochs=None, steps=5)
 

@@ -259,7 +259,7 @@ class _Loop:
     updating: bool = False  # between the first and the last change of a step
 
     def __post_init__(self) -> None:
-        self.follows_metric = self.schedule is not None and _takes_metric(self.schedule.step)
+        self.follows_metric = self.schedule is not None and _takes_one(self.schedule.step, "metrics")
         self.evaluated = self.run.evaluations[-1][0] if self.run.evaluations else -1
         self.saved = self.run.steps
         self.begin = time.perf_counter() - self.run.seconds
@@ -403,11 +403,7 @@ class _Place:
         if not self.by_epoch and hasattr(self.source, "__getitem__") and hasattr(self.source, "__len__"):
             return (self.source[k] for k in range(self.batch, len(self.source)))
         if self.by_epoch:
-            takes_epoch = any(
-                p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD, p.VAR_POSITIONAL)
-                for p in inspect.signature(self.source).parameters.values()
-            )
-            epoch = iter(self.source(self.epoch) if takes_epoch else self.source())
+            epoch = iter(self.source(self.epoch) if _takes_one(self.source, "epoch") else self.source())
         else:
             epoch = iter(self.source)
         return islice(epoch, self.batch, None)
@@ -607,5 +603,7 @@ def _digits(value: Any) -> str:
     return f"{value:#.3g}".rstrip(".")
 
 
-def _takes_metric(step: Callable[..., Any]) -> bool:
-    return any(p.default is p.empty and p.kind < p.VAR_POSITIONAL for p in inspect.signature(step).parameters.values())
+def _takes_one(function: Callable[..., Any], name: str) -> bool:
+    """Whether a function has an argument of this name, or one that it cannot do without."""
+    arguments = inspect.signature(function).parameters.values()
+    return any(p.kind < p.VAR_POSITIONAL and (p.name == name or p.default is p.empty) for p in arguments)
