@@ -10,7 +10,6 @@ import tinygrad_lstm as tl
 from tinygrad_lstm import notation
 from tinygrad_lstm.cell import Cell
 from tinygrad_lstm.graph import reachable, verify
-from tinygrad_lstm.plan import Gather, Product
 from tinygrad_lstm.scan import scan, unrolled
 
 from .oracle import assert_equal, by_hand, directional, gradients, leaves, sample, split, typed_back, weighed
@@ -229,17 +228,11 @@ def test_a_plan_computes_everything_once_and_in_order(cell):
     verify([g for g in [*plan.state_cotangents, *plan.input_cotangents, *plan.parameter_cotangents.values()] if g is not None])
     known = {n.serial for n in [*cell.graph.inputs, *cell.graph.states, *cell.graph.parameters.values()]}
 
-    def run(steps):
-        for step in steps:
-            if isinstance(step, Product):
-                reads, makes = [step.operand], step.nodes
-            elif isinstance(step, Gather):
-                reads, makes = [*step.addends, *(o for t in step.terms for o in t.operands)], [step.node]
-            else:
-                reads, makes = [a for a in step.args if hasattr(a, "serial")], [step]
-            assert all(r.serial in known for r in reads), step
-            assert not any(m.serial in known for m in makes), step
-            known.update(m.serial for m in makes)
+    def run(nodes):
+        for node in nodes:
+            assert all(a.serial in known for a in node.args if hasattr(a, "serial")), node
+            assert node.serial not in known, node
+            known.add(node.serial)
 
     for region in (plan.static, plan.before, plan.loop, plan.after):
         run(region)
@@ -250,13 +243,13 @@ def test_a_plan_computes_everything_once_and_in_order(cell):
         run(region)
 
 
-def test_an_lstm_is_two_products_forward_and_one_gathered_product_back():
-    plan = tl.cells.lstm.plan
-    products = [s for region in (plan.before, plan.loop) for s in region if isinstance(s, Product)]
-    assert [(p.family, p.members) for p in products] == [("W", (0, 1, 2, 3)), ("U", (0, 1, 2, 3))]
-    gathers = [s for s in plan.back_loop if isinstance(s, Gather)]
-    assert [[(t.family, t.members) for t in g.terms] for g in gathers] == [[("U", (0, 1, 2, 3))]]
-    assert [n.name for n in plan.saved] == ["i", "f", "g", "o", None]  # and tanh(c); c itself is a state
+def test_an_lstm_is_two_products_forward_and_one_back():
+    forward, backward = tl.cells.lstm.source("forward"), tl.cells.lstm.source("backward")
+    assert "# W.i, W.f, W.g, W.o @ x: all steps of the chunk" in forward and "# U.i, U.f, U.g, U.o @ h\n" in forward
+    assert forward.count("gemm(product") == 3  # the products of the inputs, over rows or over steps, and those of the state
+    assert backward.count("gemm(product") == 1 and backward.count(".T @ ") == 4
+    assert [n.name for n in tl.cells.lstm.plan.saved] == ["i", "f", "g", "o", None]  # and tanh(c); c itself is a state
+    assert [n.name for n in tl.cells.lstm.program.saved] == ["i", "f", "g", "o"]  # tanh(c) follows from c
 
 
 # ------------------------------------------------------------------------------------------------------------------ values

@@ -156,7 +156,7 @@ def test_inputs_are_not_written_to(rng):
     x.flags.writeable = False
     h = rng.standard_normal((1, 3, 8)).astype(np.float32)
     before = h.copy()
-    out, last = layer(x, h)
+    out, _ = layer(x, h)
     out.backward(np.ones(out.shape, np.float32))
     np.testing.assert_array_equal(h, before)
     strided = np.asfortranarray(x)

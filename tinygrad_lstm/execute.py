@@ -23,6 +23,7 @@ from .graph import Node
 from .interpret import Interpreter
 from .kernels import native
 from .loops import BLOCKED, Factor, Loop
+from .program import Program
 
 
 class Block:
@@ -317,7 +318,14 @@ def padded_copy(x: np.ndarray, width: int) -> np.ndarray:
     return out
 
 
-def run_forward(cell: Cell, arrays: Mapping[str, np.ndarray], xs: Sequence[np.ndarray], states: Sequence[np.ndarray], active: np.ndarray | None, keep: bool) -> tuple[np.ndarray, list[np.ndarray], Any]:  # fmt: skip
+def run_forward(
+    cell: Cell,
+    arrays: Mapping[str, np.ndarray],
+    xs: Sequence[np.ndarray],
+    states: Sequence[np.ndarray],
+    active: np.ndarray | None,
+    keep: bool,
+) -> tuple[np.ndarray, list[np.ndarray], Any]:
     """All steps. xs: (T, B, axis) each; states: (B, axis); active: how many samples still run at each step, or None.
 
     Returns the outputs (T, B, axis), zero where a sequence has ended; the final states; and, to `keep`, the tape.
@@ -341,7 +349,7 @@ def run_forward(cell: Cell, arrays: Mapping[str, np.ndarray], xs: Sequence[np.nd
     own = layout(loop, cell, machine.sizes, dtype, slots, B, [*(f"input{k}" for k in range(len(xs))), exposed])
     run = Run(own)
     run.fill(machine, again=not keep)
-    for k, (node, x) in enumerate(zip(graph.inputs, xs, strict=True)):
+    for k, x in enumerate(xs):
         run.give(f"input{k}", padded_copy(x, own.rows[f"input{k}"]))
     run.give(exposed, aligned((slots[exposed], B, own.rows[exposed]), dtype))
     for k, s in enumerate(states):
@@ -388,7 +396,8 @@ class Stepper:
         self.kernel, loop = kernel(cell, "forward", dtype)
         at = slice(None) if batch is not None else 0
         batch = batch if batch is not None else 1
-        self.batch, self.active, self.runs = batch, np.full(1, batch, np.int64), []
+        self.batch, self.active = batch, np.full(1, batch, np.int64)
+        self.runs: list[tuple[Any, ...]] = []
         self._held: list[Run] = []
         slots = {f"input{k}": 1 for k in range(len(graph.inputs))} | {f"state{k}": 2 for k in range(len(graph.states))}
         slots |= {"z": 1, "scratch": 1, "tape": 1} | ({"output": 1} if p.output_state is None else {})
@@ -561,7 +570,18 @@ class After:
         padded, padded_units = -(-width // lanes) * lanes, own.pad(lefts[0].shape[-1]) if members > 1 else units
         direct = width == padded and units == padded_units and out.flags.c_contiguous
         target = out if direct else np.empty((members, padded_units, padded), dtype)
-        fixed = (product(dtype), A, left_row, R, right_row, width, self.depth, target.ctypes.data, padded, self.run.at("zeros"))
+        fixed = (
+            product(dtype),
+            A,
+            left_row,
+            R,
+            right_row,
+            width,
+            self.depth,
+            target.ctypes.data,
+            padded,
+            self.run.at("zeros"),
+        )
         job = partial(_outer, helper("outer", dtype), fixed, dtype)
         threads.run_slices(job, members * padded_units, at_least=max(8, 4_000_000 // max(1, self.depth * width)))
         if not direct:
@@ -589,7 +609,9 @@ class After:
             members = p.plan.families[family].members
             target = gradients[family]
             n = len(target) // len(members) if target.ndim else 0
-            target[slice(k * n, (k + 1) * n) if own.loop.plan.families[family].axes else k if members != ("",) else ()] = values[node.serial]
+            target[
+                slice(k * n, (k + 1) * n) if own.loop.plan.families[family].axes else k if members != ("",) else ()
+            ] = values[node.serial]
         return gradients
 
     def column_sums(self, nodes: Sequence[Node], values: dict[int, Any]) -> None:
@@ -597,7 +619,16 @@ class After:
         A, row, width = self.rows_of(nodes[0].args[0])
         step = self.own.pad(nodes[0].args[0].shape[-1])
         room = np.empty((2, step * (len(nodes) - 1) + width), self.dtype)
-        kernels.call(helper("column_sums", self.dtype), A, row, self.depth, room[0].ctypes.data, room[1].ctypes.data, 0, room.shape[1])
+        kernels.call(
+            helper("column_sums", self.dtype),
+            A,
+            row,
+            self.depth,
+            room[0].ctypes.data,
+            room[1].ctypes.data,
+            0,
+            room.shape[1],
+        )
         for k, node in enumerate(nodes):
             total = room[0, k * step : k * step + width]
             shape = tuple(1 if a == 1 else self.own.sizes[a] for a in node.shape)

@@ -177,7 +177,10 @@ ARGUMENTS = 16
 
 
 @intrinsic
-def gemm(typing: Any, product: Any, A: Any, groups: Any, gA: Any, rows: Any, lda: Any, ka: Any, K: Any, P: Any, stride: Any, C: Any, gC: Any, ldc: Any, D: Any, gD: Any, ldd: Any, panels: Any) -> Any:  # fmt: skip
+def gemm(
+    typing: Any, product: Any, A: Any, groups: Any, gA: Any, rows: Any, lda: Any, ka: Any, K: Any, P: Any, stride: Any,
+    C: Any, gC: Any, ldc: Any, D: Any, gD: Any, ldd: Any, panels: Any,
+) -> Any:  # fmt: skip
     """gemm(product, A, groups, gA, rows, lda, ka, K, P, stride, C, gC, ldc, D, gD, ldd, panels): a call by address.
 
     C = D + A @ P for `groups` blocks of `rows` rows, a block gA (gC, gD) elements after the other; A[r, k] lies at
@@ -259,7 +262,8 @@ def {function}(W, rows, cols, members, P, lo, hi):
                 for lane in range(LANES):
                     col = p * LANES + lane
                     inside = unit < rows and col < cols
-                    store(P, ((p * members + m) * padded + unit) * LANES + lane, load(W, (m * rows + unit) * cols + col, 0) if inside else real(0), 1)
+                        value = load(W, (m * rows + unit) * cols + col, 0) if inside else real(0)
+                    store(P, ((p * members + m) * padded + unit) * LANES + lane, value, 1)
 """,
     "outer": """
 def {function}(product, left, left_row, right, right_row, width, depth, C, row, zeros, P, lo, hi):
@@ -300,6 +304,7 @@ def {function}(product, A, row_A, K, P, stride, C, row_C, D, row_D, panels, lo, 
     # C = D + A @ P for rows lo..hi, some rows at a time, so that they stay in the cache while all panels pass
     for start in range(lo, hi, 96):
         n = min(96, hi - start)
-        gemm(product, A + start * row_A * SIZE, 1, 0, n, row_A, 1, K, P, stride, C + start * row_C * SIZE, 0, row_C, D + start * row_D * SIZE, 0, row_D, panels)
+        a, c, d = A + start * row_A * SIZE, C + start * row_C * SIZE, D + start * row_D * SIZE
+        gemm(product, a, 1, 0, n, row_A, 1, K, P, stride, c, 0, row_C, d, 0, row_D, panels)
 """,
 }

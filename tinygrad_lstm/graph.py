@@ -206,7 +206,9 @@ class Node(Value):
 
     def __iter__(self) -> Iterator[Any]:
         raise TraceError(
-            message("iter", f"a traced value ({self}) cannot be looped over or unpacked", remedy="name its parts as members")
+            message(
+                "iter", f"a traced value ({self}) cannot be looped over or unpacked", remedy="name its parts as members"
+            )
         )
 
     def __getitem__(self, index: Any) -> Any:
@@ -284,8 +286,15 @@ class Trace:
                     )
                 )
             if arg.trace is not self:
-                raise TraceError(message(op.name, f"{arg!r} belongs to another declared function", remedy="pass it as an argument"))
-        key = (op.name, id(op), tuple(a.serial if isinstance(a, Node) else (type(a), repr(a)) for a in args), tuple(sorted(attr.items())))
+                raise TraceError(
+                    message(op.name, f"{arg!r} belongs to another declared function", remedy="pass it as an argument")
+                )
+        key = (
+            op.name,
+            id(op),
+            tuple(a.serial if isinstance(a, Node) else (type(a), repr(a)) for a in args),
+            tuple(sorted(attr.items())),
+        )
         node = self._made.get(key)
         if node is None:
             shape = op.axes([a.shape if isinstance(a, Node) else () for a in args], **attr)
@@ -327,7 +336,9 @@ def verify(roots: Iterable[Node], where: str = "graph") -> None:
         if node.op is None:
             assert node.name and not node.args, f"{where}: a leaf needs a name and has no arguments: {node!r}"
             continue
-        assert node.op.arity in (None, len(node.args)), f"{where}: {node.op.name} takes {node.op.arity} arguments: {node!r}"
+        assert node.op.arity in (None, len(node.args)), (
+            f"{where}: {node.op.name} takes {node.op.arity} arguments: {node!r}"
+        )
         assert all(a.serial < node.serial for a in node.args if isinstance(a, Node)), f"{where}: out of order: {node!r}"
         assert node.op.axes is not None, f"{where}: {node.op.name} has no shape rule"
         shape = node.op.axes([a.shape if isinstance(a, Node) else () for a in node.args], **node.attr)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .graph import Node
-from .plan import Gather, Plan, Product, Step
+from .plan import Plan
 
 Arrays = dict[int, np.ndarray]
 
@@ -26,49 +26,23 @@ class Interpreter:
         self.sizes: dict[Any, int] = {1: 1}
         for f in plan.families.values():
             array = arrays[f.name]
+            n = array.shape[0] // len(f.members) if f.axes else 0
             for k, leaf in enumerate(f.leaves):
-                self.static[plan.graph.parameters[leaf].serial] = (
-                    array if f.members == ("",) else self._rows(f.name, (k,))
-                )
+                own = array if f.members == ("",) else array[k * n : (k + 1) * n] if f.axes else array[k]
+                self.static[plan.graph.parameters[leaf].serial] = own
             if f.axes:
-                self.sizes.update(zip(f.axes, (array.shape[0] // len(f.members), *array.shape[1:]), strict=True))
+                self.sizes.update(zip(f.axes, (n, *array.shape[1:]), strict=True))
 
-    def _rows(self, family: str, members: Sequence[int]) -> np.ndarray:
-        f, array = self.plan.families[family], self.arrays[family]
-        if not f.axes:
-            return array[members[0]] if f.members != ("",) else array
-        n = array.shape[0] // len(f.members)
-        return array[members[0] * n : (members[-1] + 1) * n]
-
-    def run(self, steps: Sequence[Step], values: Arrays) -> None:
-        """Compute the steps of a region; `values` holds what is known and receives the results."""
+    def run(self, nodes: Sequence[Node], values: Arrays) -> None:
+        """Compute the nodes of a region; `values` holds what is known and receives the results."""
 
         def of(a: Any) -> Any:
             if not isinstance(a, Node):
                 return a
             return values[a.serial] if a.serial in values else self.static[a.serial]
 
-        for step in steps:
-            if isinstance(step, Product):
-                z = of(step.operand) @ self._rows(step.family, step.members).T
-                n = z.shape[-1] // len(step.nodes)
-                for k, node in enumerate(step.nodes):
-                    values[node.serial] = z[..., k * n : (k + 1) * n]
-            elif isinstance(step, Gather):
-                parts = [of(a) for a in step.addends]
-                for term in step.terms:
-                    g = (
-                        of(term.operands[0])
-                        if len(term.operands) == 1
-                        else np.concatenate([of(o) for o in term.operands], axis=-1)
-                    )
-                    parts.append(g @ self._rows(term.family, term.members))
-                total = parts[0]
-                for part in parts[1:]:
-                    total = total + part
-                values[step.node.serial] = total
-            else:
-                values[step.serial] = self._node(step, [of(a) for a in step.args])
+        for node in nodes:
+            values[node.serial] = self._node(node, [of(a) for a in node.args])
 
     def _node(self, node: Node, args: list[Any]) -> Any:
         assert node.op is not None
@@ -84,7 +58,14 @@ class Interpreter:
         return node.op.numpy(*args, **attr)
 
 
-def run_forward(plan: Plan, arrays: Mapping[str, np.ndarray], xs: Sequence[np.ndarray], states: Sequence[np.ndarray], active: np.ndarray | None, keep: bool) -> tuple[np.ndarray, list[np.ndarray], Any]:  # fmt: skip
+def run_forward(
+    plan: Plan,
+    arrays: Mapping[str, np.ndarray],
+    xs: Sequence[np.ndarray],
+    states: Sequence[np.ndarray],
+    active: np.ndarray | None,
+    keep: bool,
+) -> tuple[np.ndarray, list[np.ndarray], Any]:
     """All steps. xs: (T, B, axis) each; states: (B, axis); active: how many samples still run at each step, or None.
 
     Returns the outputs (T, B, axis), zero where a sequence has ended; the final states; and what backward needs.
@@ -100,13 +81,11 @@ def run_forward(plan: Plan, arrays: Mapping[str, np.ndarray], xs: Sequence[np.nd
     history = [np.empty((T + 1, *s.shape), s.dtype) for s in states]
     for past, s in zip(history, states, strict=True):
         past[0] = s
-    loop_nodes = [n for step in plan.loop for n in _results(step)]
-    wanted = (
-        {n.serial for n in plan.saved} | {a.serial for step in plan.after for a in _reads(step)} | {graph.output.serial}
-    )
+    read_after = {a.serial for n in plan.after for a in n.args if isinstance(a, Node)}
+    wanted = {n.serial for n in plan.saved} | read_after | {graph.output.serial}
     stored: Arrays = {}
-    kept = [n for n in loop_nodes if n.serial in wanted]
-    known = [(n, whole[n.serial]) for n in [*graph.inputs, *(m for step in plan.before for m in _results(step))]]
+    kept = [n for n in plan.loop if n.serial in wanted]
+    known = [(n, whole[n.serial]) for n in [*graph.inputs, *plan.before]]
     for t in range(T):
         n = B if active is None else int(active[t])
         now: Arrays = {node.serial: value[t, :n] for node, value in known}
@@ -205,15 +184,3 @@ def run_backward(
                 at = slice(k * n, (k + 1) * n) if f.axes else k if f.members != ("",) else ()
                 d[at] = everything[g.serial]
     return d_inputs, carried, d_families
-
-
-def _results(step: Step) -> Sequence[Node]:
-    return step.nodes if isinstance(step, Product) else (step.node,) if isinstance(step, Gather) else (step,)
-
-
-def _reads(step: Step) -> list[Node]:
-    if isinstance(step, Product):
-        return [step.operand]
-    if isinstance(step, Gather):
-        return [*step.addends, *(o for term in step.terms for o in term.operands)]
-    return [a for a in step.args if isinstance(a, Node)]

@@ -85,7 +85,9 @@ def compile_source(source: str, name: str, flags: frozenset[str] = FLAGS) -> Cal
             import numba
 
             function, on_disk = _define(source, unique)
-            kernel = _compiled[unique] = numba.njit(nogil=True, cache=on_disk, fastmath=set(flags), error_model="numpy")(function)
+            kernel = _compiled[unique] = numba.njit(
+                nogil=True, cache=on_disk, fastmath=set(flags), error_model="numpy"
+            )(function)
         return kernel
 
 
@@ -112,7 +114,7 @@ def compile_pointer(source: str, name: str, arguments: int) -> int:
 
             function, on_disk = _define(source, unique)
             start = time.perf_counter()
-            _pointers[unique] = numba.cfunc(numba.void(*[numba.int64] * arguments), cache=on_disk, nopython=True)(function)
+            _pointers[unique] = numba.cfunc(numba.void(*[numba.int64] * arguments), cache=on_disk)(function)
             _tell(unique, time.perf_counter() - start, _pointers[unique].cache_hits)
         return _pointers[unique].address
 

@@ -229,10 +229,10 @@ class Loop:
         for n in self.order:
             if n.serial in self.inside:
                 continue
-            s = self.sums.get(n.serial)
-            for f in s.factors if s else ():
+            total = self.sums.get(n.serial)
+            for f in total.factors if total else ():
                 self._need(f.operand, None)
-            for a in n.args if s is None else s.addends:
+            for a in n.args if total is None else total.addends:
                 self._need(a, None if reduces(n) else n)
 
     def _need(self, a: Any, reader: Node | None) -> None:
@@ -387,11 +387,13 @@ class Loop:
             weights = f"1, {call.inner}, {call.weights}, {call.stride}"
             text(f"# {call.comment}: all steps of the chunk", "if hi - lo >= 8 or hi - lo >= steps:")
             text(
-                f"    gemm(product, {A}, steps, B * {row}, hi - lo, {row}, {weights}, {C}, B * {z_row}, {z_row}, {D}, {d[0]}, {d[1]}, {call.panels})"
+                f"    gemm(product, {A}, steps, B * {row}, hi - lo, {row}, {weights}, "
+                f"{C}, B * {z_row}, {z_row}, {D}, {d[0]}, {d[1]}, {call.panels})"
             )
             text("else:")
             text(
-                f"    gemm(product, {A}, hi - lo, {row}, steps, B * {row}, {weights}, {C}, {z_row}, B * {z_row}, {D}, {d[1]}, {d[0]}, {call.panels})"
+                f"    gemm(product, {A}, hi - lo, {row}, steps, B * {row}, {weights}, "
+                f"{C}, {z_row}, B * {z_row}, {D}, {d[1]}, {d[0]}, {call.panels})"
             )
 
     def _calls(self, factors: Sequence[tuple[Sum, Factor]]) -> list[_Call]:
@@ -432,7 +434,8 @@ class Loop:
             )
             text(f"# {call.comment}")
             text(
-                f"gemm(product, {A}, 1, 0, rows, {a.stride}, 1, {call.inner}, {call.weights}, {call.stride}, {C}, 0, {c.stride}, {D}, {call.panels})"
+                f"gemm(product, {A}, 1, 0, rows, {a.stride}, 1, {call.inner}, {call.weights}, {call.stride}, "
+                f"{C}, 0, {c.stride}, {D}, {call.panels})"
             )
         mine = [n for n in self.order if n.serial not in self.inside and self.stage[n.serial] == stage]
         mine = [
@@ -548,7 +551,10 @@ class Loop:
         if n.op.name in ("max", "min"):
             better = ">" if n.op.name == "max" else "<"
             text(f"{name} = load({at}, 0, {scope})", f"for j in range(1, {size}):")
-            text(f"    x = load({at}, j, {scope})", f"    {name} = x if x {better} {name} or x != x else {name}")
+            text(
+                f"    entry = load({at}, j, {scope})",
+                f"    {name} = entry if entry {better} {name} or entry != entry else {name}",
+            )
         else:
             text(f"{name} = real(0)", f"for j in range({size}):", f"    {name} += load({at}, j, {scope})")
             if n.op.name == "mean":
@@ -636,7 +642,60 @@ class _Call:
 
 
 BLOCKED = ("z", "scratch", "vectors", "tape", "kept")  # memories whose rows hold several quantities
-RESERVED = ["t", "r", "j", "x", "rows", "lo", "hi", "T", "B", "chunk", "start", "steps", "address", "place", "active", "load", "store", "gemm", "product", "real", "SIZE", "nan", "inf", "exp", "expm1", "log", "log1p", "tanh", "sigmoid", "erf", "softplus", "sqrt", "sin", "cos", "tan", "sinh", "cosh", "floor", "abs", "min", "max", "range", "z", "scratch", "vectors", "tape", "kept", "biases", "zeros", "packed", "output", "d_output"]
+RESERVED = [
+    "t",
+    "r",
+    "j",
+    "x",
+    "rows",
+    "lo",
+    "hi",
+    "T",
+    "B",
+    "chunk",
+    "start",
+    "steps",
+    "address",
+    "place",
+    "active",
+    "load",
+    "store",
+    "gemm",
+    "product",
+    "real",
+    "SIZE",
+    "nan",
+    "inf",
+    "exp",
+    "expm1",
+    "log",
+    "log1p",
+    "tanh",
+    "sigmoid",
+    "erf",
+    "softplus",
+    "sqrt",
+    "sin",
+    "cos",
+    "tan",
+    "sinh",
+    "cosh",
+    "floor",
+    "abs",
+    "min",
+    "max",
+    "range",
+    "z",
+    "scratch",
+    "vectors",
+    "tape",
+    "kept",
+    "biases",
+    "zeros",
+    "packed",
+    "output",
+    "d_output",
+]
 BOOLEAN = (
     "less",
     "less_equal",

@@ -53,7 +53,7 @@ class Program:
                 later += [*(f.operand for f in found.factors), *(a for a in found.addends if isinstance(a, Node))]
             elif g is not None:
                 later.append(g)
-        every = [g for g in plan.cotangents.values()]
+        every = list(plan.cotangents.values())
         users = {
             n.args[1].serial: position[n.args[0].serial] for n in reversed(reachable(every)) if is_op(n, "linear_t")
         }
@@ -101,14 +101,21 @@ class Program:
     def _gradients(self, position: dict[int, tuple[str, int]]) -> None:
         """How the gradients of the families come about once the backward loop is done."""
         plan = self.plan
-        owner = {g.serial: position[plan.graph.parameters[leaf].serial] for leaf, g in plan.parameter_cotangents.items()}
+        owner = {
+            g.serial: position[plan.graph.parameters[leaf].serial] for leaf, g in plan.parameter_cotangents.items()
+        }
         own = sorted((n for n in self.outers if n.serial in owner), key=lambda n: owner[n.serial])
         self.other_outers = [n for n in self.outers if n.serial not in owner]
         self.weight_groups: list[WeightGroup] = []
         for n in own:
             (family, member), (left, right) = owner[n.serial], n.args
             last = self.weight_groups[-1] if self.weight_groups else None
-            if last and (last.family, last.member + len(last.nodes)) == (family, member) and last.right is right and self.backward.adjacent(last.lefts[-1], left):
+            if (
+                last
+                and (last.family, last.member + len(last.nodes)) == (family, member)
+                and last.right is right
+                and self.backward.adjacent(last.lefts[-1], left)
+            ):
                 last.nodes.append(n)
                 last.lefts.append(left)
             else:

@@ -79,14 +79,21 @@ def _kept_only(x: Any, runs: np.ndarray) -> Any:
 
 
 # (T, B, n) rearranged along its first two axes, and back; what does not run is filled in as a constant
-ARRANGE = Op(
-    "arrange", 1, lambda x, steps, rows, runs: x[steps, rows], (lambda g, y, x, **at: g.apply(PUT_BACK, g, **at, shape=x.shape),)
+ARRANGE: Op = Op(
+    "arrange",
+    1,
+    lambda x, steps, rows, runs: x[steps, rows],
+    (lambda g, y, x, **at: g.apply(PUT_BACK, g, **at, shape=x.shape),),
 )
-PUT_BACK = Op(
+PUT_BACK: Op = Op(
     "put_back",
     1,
     _put_back,
-    (lambda c, y, g, steps, rows, runs, shape: _kept_only(c.apply(ARRANGE, c, steps=steps, rows=rows, runs=runs), runs),),
+    (
+        lambda c, y, g, steps, rows, runs, shape: _kept_only(
+            c.apply(ARRANGE, c, steps=steps, rows=rows, runs=runs), runs
+        ),
+    ),
 )
 SCAN = Op("scan", None, lambda *_: None, _scan_vjp, symbol="scan")
 

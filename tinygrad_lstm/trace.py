@@ -201,8 +201,12 @@ def trace_cell(body: Callable[..., Any], axes: dict[str, str]) -> tuple[CellGrap
     results = list(result) if isinstance(result, tuple | list) else [result]
     if len(results) not in (len(states), len(states) + 1) or not results:
         raise TraceError(
-            message(name, f"returns {len(results)} values and has {len(states)} states ({', '.join(states)})", remedy="return the new states in the order of the signature, or the output first and then the states")
-        )  # fmt: skip
+            message(
+                name,
+                f"returns {len(results)} values and has {len(states)} states ({', '.join(states)})",
+                remedy="return the new states in the order of the signature, or the output first and then the states",
+            )
+        )
     for k, value in enumerate(results):
         if not isinstance(value, Node) or value.shape is None or value.shape[:1] != ("batch",):
             expected = ", ".join(states) or "the output"
@@ -222,7 +226,8 @@ def trace_cell(body: Callable[..., Any], axes: dict[str, str]) -> tuple[CellGrap
                     name,
                     f"state {n!r} has axis '{words[n][0]}', its new value has '{value.shape[-1]}'",
                     {"declared": leaves[n], "returned": value},
-                    f"a product with a parameter of axes '{words[n][0]} {value.shape[-1]}' brings it there; or declare {n}=\"{value.shape[-1]}\"",
+                    f"a product with a parameter of axes '{words[n][0]} {value.shape[-1]}' brings it there; "
+                    f'or declare {n}="{value.shape[-1]}"',
                 )
             )
 

@@ -47,9 +47,9 @@ class Format(NamedTuple):
 
     real: ir.Type
     bits: ir.Type
-    fraction: int       # bits of the fraction
+    fraction: int  # bits of the fraction
     bias: int
-    root_half: int      # the bits of sqrt(1/2)
+    root_half: int  # the bits of sqrt(1/2)
 
     def word(self, number):
         return ir.Constant(self.bits, number)
@@ -65,7 +65,7 @@ def lower(emit, *operands):
     """What an intrinsic answers if all its types are one; `emit(builder, format, *values)` writes the instructions."""
     kind = operands[0]
     if kind not in FORMATS or any(other != kind for other in operands):
-        return None                                     # "no such function": a typing error at the caller's line
+        return None  # "no such function": a typing error at the caller's line
     return kind(*operands), lambda context, builder, signature, values: emit(builder, FORMATS[kind], *values)
 
 

@@ -29,7 +29,9 @@ def _float_dtype(name: str, dtype: Any) -> np.dtype:
             return np.dtype(dtype)
     except TypeError:
         pass
-    raise ArgumentError(message(name, "the dtype of a layer is float32 or float64", {"dtype": dtype}, "dtype=np.float32"))
+    raise ArgumentError(
+        message(name, "the dtype of a layer is float32 or float64", {"dtype": dtype}, "dtype=np.float32")
+    )
 
 
 def _floats(name: str, label: str, x: ArrayLike, dtype: np.dtype, remedy: str) -> Tensor:
@@ -62,7 +64,17 @@ class _Stack(Module):
     A subclass says how its parameters make the family arrays of a layer: `_arrays(suffix)`.
     """
 
-    def __init__(self, cell: Cell, sizes: Mapping[str, int], num_layers: int, bidirectional: bool, dropout: float, batch_first: bool, dtype: Any, rng: Any):
+    def __init__(
+        self,
+        cell: Cell,
+        sizes: Mapping[str, int],
+        num_layers: int,
+        bidirectional: bool,
+        dropout: float,
+        batch_first: bool,
+        dtype: Any,
+        rng: Any,
+    ):
         name = type(self).__name__
         self.cell = cell
         self.sizes = check_sizes(cell, sizes)
@@ -96,7 +108,10 @@ class _Stack(Module):
             width = self.directions * self._size(self.cell.output_axis)
             if (axis == 1 or axis in self._fixed_axes()) and width != self._size(axis):
                 raise ShapeError(
-                    message(self.cell.name, f"cannot be stacked: its input has axis {axis!r} of size {self._size(axis)}, the layer below puts out {width}")
+                    message(
+                        self.cell.name,
+                        f"cannot be stacked: its input has axis {axis!r} of size {self._size(axis)}, the layer below puts out {width}",
+                    )
                 )
             sizes[axis] = width
         return sizes
@@ -115,9 +130,21 @@ class _Stack(Module):
         given = list(xs) if isinstance(xs, tuple) or (isinstance(xs, list) and len(c.inputs) > 1) else [xs]
         if len(given) != len(c.inputs):
             names, many = ", ".join(c.inputs), "inputs" if len(c.inputs) > 1 else "input"
-            remedy = f"layer(({names}))" if len(c.inputs) > 1 else f"layer({names}), initial states after it: layer({names}, states)"
-            raise ArgumentError(message(type(self).__name__, f"{c.name} has {len(c.inputs)} {many} ({names}), {len(given)} given", remedy=remedy))
-        return [_floats(type(self).__name__, label, x, self.dtype, _EMBED) for label, x in zip(c.inputs, given, strict=True)]
+            remedy = (
+                f"layer(({names}))"
+                if len(c.inputs) > 1
+                else f"layer({names}), initial states after it: layer({names}, states)"
+            )
+            raise ArgumentError(
+                message(
+                    type(self).__name__,
+                    f"{c.name} has {len(c.inputs)} {many} ({names}), {len(given)} given",
+                    remedy=remedy,
+                )
+            )
+        return [
+            _floats(type(self).__name__, label, x, self.dtype, _EMBED) for label, x in zip(c.inputs, given, strict=True)
+        ]
 
     def _inputs(self, xs: Any) -> tuple[list[Tensor], bool]:
         """The inputs as (T, B, axis), and whether a batch axis was there. After the first an axis "1" may be left out."""
@@ -128,12 +155,28 @@ class _Stack(Module):
             if out and axis == 1 and x.ndim == out[0].ndim - 1:
                 x = expand_dims(x, -1)
             if x.ndim not in (2, 3) or (out and x.ndim != out[0].ndim):
-                raise ShapeError(message(name, f"{label} has {x.ndim} axes", {label: x}, f"{label} is {self._layout(axis)}, or has no batch axis"))
+                raise ShapeError(
+                    message(
+                        name,
+                        f"{label} has {x.ndim} axes",
+                        {label: x},
+                        f"{label} is {self._layout(axis)}, or has no batch axis",
+                    )
+                )
             if x.shape[-1] != self._size(axis):
-                raise ShapeError(message(name, f"axis {axis!r} is {self._size(axis)} but {label} has {x.shape[-1]}", {label: x}, f"{label} is {self._layout(axis)}"))
+                raise ShapeError(
+                    message(
+                        name,
+                        f"axis {axis!r} is {self._size(axis)} but {label} has {x.shape[-1]}",
+                        {label: x},
+                        f"{label} is {self._layout(axis)}",
+                    )
+                )
             out.append(x)
         if len({x.shape[:-1] for x in out}) != 1:
-            raise ShapeError(message(name, "the inputs differ in steps or batch", dict(zip(c.inputs, out, strict=True))))
+            raise ShapeError(
+                message(name, "the inputs differ in steps or batch", dict(zip(c.inputs, out, strict=True)))
+            )
         if out[0].ndim == 2:
             return [expand_dims(x, 1) for x in out], False
         return [swapaxes(x, 0, 1) for x in out] if self.batch_first else out, True
@@ -153,7 +196,11 @@ class _Stack(Module):
         if len(given) != len(widths):
             names = ", ".join(c.states)
             raise ArgumentError(
-                message(name, f"{c.name} has {len(widths)} states ({names}), {len(given)} given", remedy=f"layer(x, ({names}{',' if len(widths) == 1 else ''}))")
+                message(
+                    name,
+                    f"{c.name} has {len(widths)} states ({names}), {len(given)} given",
+                    remedy=f"layer(x, ({names}{',' if len(widths) == 1 else ''}))",
+                )
             )
         out = []
         for label, value, w in zip(c.states, given, widths, strict=True):
@@ -174,10 +221,20 @@ class _Stack(Module):
         if array.dtype.kind == "f" and (array == np.floor(array)).all():
             array = array.astype(np.intp)
         if array.dtype.kind not in "iu" or array.shape != (batch,):
-            raise ShapeError(message(name, f"lengths must be {batch} integer{'s' * (batch != 1)}, one a sequence", {"lengths": array}))
+            raise ShapeError(
+                message(
+                    name, f"lengths must be {batch} integer{'s' * (batch != 1)}, one a sequence", {"lengths": array}
+                )
+            )
         wrong = np.flatnonzero((array < 0) | (array > steps))
         if wrong.size:
-            raise ShapeError(message(name, f"a length is from 0 to {steps}, the number of steps; sequence {wrong[0]} has {array[wrong[0]]}", {"lengths": array}))
+            raise ShapeError(
+                message(
+                    name,
+                    f"a length is from 0 to {steps}, the number of steps; sequence {wrong[0]} has {array[wrong[0]]}",
+                    {"lengths": array},
+                )
+            )
         return array.astype(np.intp)
 
     # ------------------------------------------------------------------------------------------------- running
@@ -194,7 +251,14 @@ class _Stack(Module):
             ways = []
             for d in range(self.directions):
                 at = k * self.directions + d
-                y, last = scan(self.cell, [out, *inputs[1:]], [s[at] for s in initial], self._arrays(self.suffixes[at]), ends, reverse=d == 1)
+                y, last = scan(
+                    self.cell,
+                    [out, *inputs[1:]],
+                    [s[at] for s in initial],
+                    self._arrays(self.suffixes[at]),
+                    ends,
+                    reverse=d == 1,
+                )
                 ways.append(y)
                 finals.append(last)
             out = ways[0] if len(ways) == 1 else concatenate(ways, axis=-1)
@@ -205,7 +269,9 @@ class _Stack(Module):
         last_states = [stack([f[k] for f in finals]) for k in range(len(self.cell.states))]
         return out, last_states if batched else [s[:, 0] for s in last_states], batched
 
-    _stream: tuple[Any, ...] | None = None  # (changes, shapes of inputs, of states, stepper): what the last step prepared
+    _stream: tuple[Any, ...] | None = (
+        None  # (changes, shapes of inputs, of states, stepper): what the last step prepared
+    )
 
     def __setattr__(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
@@ -219,7 +285,11 @@ class _Stack(Module):
             xs = x if ready[4] else (x,)
             own = [v.data if type(v) is Tensor else v for v in xs]
             past = [s.data if type(s) is Tensor else s for s in states]
-            if [v.shape for v in own] == ready[1] and [s.shape for s in past] == ready[2] and all(v.dtype is ready[5] for v in own):
+            if (
+                [v.shape for v in own] == ready[1]
+                and [s.shape for s in past] == ready[2]
+                and all(v.dtype is ready[5] for v in own)
+            ):
                 out, new = ready[3](own, past)
                 return _wrap(out), [_wrap(s) for s in new]
         return self._first_step(x, states)
@@ -233,7 +303,9 @@ class _Stack(Module):
             axis = self.cell.axes[self.cell.inputs[0]][0]
             if lifted[0].ndim not in (1, 2) or lifted[0].shape[-1] != self._size(axis):
                 width = f"{axis}={self._size(axis)}" if axis != 1 else "1"
-                raise ShapeError(message(name, f"a step takes (batch, {width}) or ({width},)", {self.cell.inputs[0]: lifted[0]}))
+                raise ShapeError(
+                    message(name, f"a step takes (batch, {width}) or ({width},)", {self.cell.inputs[0]: lifted[0]})
+                )
             training, self.training = self.training, False
             first, self.batch_first = self.batch_first, False
             try:
@@ -300,7 +372,14 @@ class Recurrent(_Stack):
         **sizes: int,
     ):
         if not isinstance(cell, Cell):
-            raise ArgumentError(message("Recurrent", "takes a cell", {"cell": cell}, "tl.cells.lstm, or a function declared with @tl.cell(...)"))
+            raise ArgumentError(
+                message(
+                    "Recurrent",
+                    "takes a cell",
+                    {"cell": cell},
+                    "tl.cells.lstm, or a function declared with @tl.cell(...)",
+                )
+            )
         rng = generator(seed)
         super().__init__(cell, sizes, num_layers, bidirectional, dropout, batch_first, dtype, rng)
         n = self._size(cell.axes[cell.states[-1]][0]) if cell.states else self._size(cell.output_axis)
@@ -317,9 +396,17 @@ class Recurrent(_Stack):
             self._set_forget_bias(_forget_value(type(self).__name__, forget_bias))
 
     def _set_forget_bias(self, value: float) -> None:
-        families = [f for f in self.cell.families.values() if len(f.axes) == 1 and "f" in f.members and f.name.startswith("b")]
+        families = [
+            f for f in self.cell.families.values() if len(f.axes) == 1 and "f" in f.members and f.name.startswith("b")
+        ]
         if not families:
-            raise ArgumentError(message(self.cell.name, "has no forget gate bias (member f of a family b of one axis)", remedy="leave forget_bias out"))
+            raise ArgumentError(
+                message(
+                    self.cell.name,
+                    "has no forget gate bias (member f of a family b of one axis)",
+                    remedy="leave forget_bias out",
+                )
+            )
         for suffix in self.suffixes:
             bias = getattr(self, families[0].name + suffix)
             n = bias.shape[0] // len(families[0].members)
@@ -358,7 +445,11 @@ class _TorchParameters:
     def _make(self, rng: np.random.Generator, shapes: Mapping[str, tuple[int, ...]]) -> None:
         bound = 1 / math.sqrt(self.hidden_size)
         for label, shape in shapes.items():
-            setattr(self, label, Tensor(rng.uniform(-bound, bound, shape).astype(self.dtype), requires_grad=True, name=label))
+            setattr(
+                self,
+                label,
+                Tensor(rng.uniform(-bound, bound, shape).astype(self.dtype), requires_grad=True, name=label),
+            )
 
     def _families(self, gates: int, suffix: str) -> dict[str, Tensor]:
         """W, U, and b (and d of a GRU) from torch's arrays; the sum of the two biases has the gradient of each."""
@@ -376,14 +467,29 @@ class _TorchParameters:
 class _RNNBase(_Stack, _TorchParameters):
     gates: int
 
-    def __init__(self, cell: Cell, input_size: int, hidden_size: int, num_layers: int, bias: bool, batch_first: bool, dropout: float, bidirectional: bool, proj_size: int, dtype: Any, seed: Any):  # fmt: skip
+    def __init__(
+        self,
+        cell: Cell,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int,
+        bias: bool,
+        batch_first: bool,
+        dropout: float,
+        bidirectional: bool,
+        proj_size: int,
+        dtype: Any,
+        seed: Any,
+    ):
         name = type(self).__name__
         self.input_size = _count(name, "input_size", input_size)
         self.hidden_size = _count(name, "hidden_size", hidden_size)
         self.bias = bool(bias)
         self.proj_size = proj_size
         rng = generator(seed)
-        sizes = {"input": self.input_size, "hidden": self.hidden_size} | ({"projection": proj_size} if proj_size else {})
+        sizes = {"input": self.input_size, "hidden": self.hidden_size} | (
+            {"projection": proj_size} if proj_size else {}
+        )
         super().__init__(cell, sizes, num_layers, bidirectional, dropout, batch_first, dtype, rng)
         rows, out = self.gates * self.hidden_size, proj_size or self.hidden_size
         for k in range(self.num_layers):
@@ -433,12 +539,39 @@ _LAYER_DOC = """
 
 
 class RNN(_RNNBase):
-    __doc__ = "Elman's network: h_t = tanh(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh), or relu." + _LAYER_DOC.format(name="RNN")
+    __doc__ = "Elman's network: h_t = tanh(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh), or relu." + _LAYER_DOC.format(
+        name="RNN"
+    )
     gates = 1
 
-    def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, nonlinearity: str = "tanh", bias: bool = True, batch_first: bool = False, dropout: float = 0.0, bidirectional: bool = False, *, dtype: Any = np.float32, seed: Any = None):  # fmt: skip
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        nonlinearity: str = "tanh",
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        *,
+        dtype: Any = np.float32,
+        seed: Any = None,
+    ):
         self.nonlinearity = nonlinearity
-        super().__init__(_plain(nonlinearity), input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, 0, dtype, seed)
+        super().__init__(
+            _plain(nonlinearity),
+            input_size,
+            hidden_size,
+            num_layers,
+            bias,
+            batch_first,
+            dropout,
+            bidirectional,
+            0,
+            dtype,
+            seed,
+        )
 
 
 class GRU(_RNNBase):
@@ -448,8 +581,22 @@ class GRU(_RNNBase):
     )
     gates = 3
 
-    def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, bias: bool = True, batch_first: bool = False, dropout: float = 0.0, bidirectional: bool = False, *, dtype: Any = np.float32, seed: Any = None):  # fmt: skip
-        super().__init__(cells.gru, input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, 0, dtype, seed)
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        *,
+        dtype: Any = np.float32,
+        seed: Any = None,
+    ):
+        super().__init__(
+            cells.gru, input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, 0, dtype, seed
+        )
 
 
 class LSTM(_RNNBase):
@@ -460,12 +607,34 @@ class LSTM(_RNNBase):
     )
     gates = 4
 
-    def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, bias: bool = True, batch_first: bool = False, dropout: float = 0.0, bidirectional: bool = False, proj_size: int = 0, *, forget_bias: float | None = None, dtype: Any = np.float32, seed: Any = None):  # fmt: skip
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        proj_size: int = 0,
+        *,
+        forget_bias: float | None = None,
+        dtype: Any = np.float32,
+        seed: Any = None,
+    ):
         proj_size = _count("LSTM", "proj_size", proj_size, 0)
         if proj_size >= _count("LSTM", "hidden_size", hidden_size) and proj_size:
-            raise ArgumentError(message("LSTM", "proj_size must be smaller than hidden_size", {"proj_size": proj_size, "hidden_size": hidden_size}))
+            raise ArgumentError(
+                message(
+                    "LSTM",
+                    "proj_size must be smaller than hidden_size",
+                    {"proj_size": proj_size, "hidden_size": hidden_size},
+                )
+            )
         cell = cells.lstm_projected if proj_size else cells.lstm
-        super().__init__(cell, input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size, dtype, seed)
+        super().__init__(
+            cell, input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size, dtype, seed
+        )
         if forget_bias is not None:
             _forget("LSTM", self, self.suffixes, forget_bias)
 
@@ -498,18 +667,26 @@ class _OneStep(Module, _TorchParameters):
     def __init__(self, cell: Cell, input_size: int, hidden_size: int, bias: bool, dtype: Any, seed: Any):
         name = type(self).__name__
         self.cell = cell
-        self.input_size, self.hidden_size = _count(name, "input_size", input_size), _count(name, "hidden_size", hidden_size)
+        self.input_size, self.hidden_size = (
+            _count(name, "input_size", input_size),
+            _count(name, "hidden_size", hidden_size),
+        )
         self.bias = bool(bias)
         self.dtype = _float_dtype(name, dtype)
         rows = self.gates * self.hidden_size
-        shapes: dict[str, tuple[int, ...]] = {"weight_ih": (rows, self.input_size), "weight_hh": (rows, self.hidden_size)}
+        shapes: dict[str, tuple[int, ...]] = {
+            "weight_ih": (rows, self.input_size),
+            "weight_hh": (rows, self.hidden_size),
+        }
         self._make(generator(seed), shapes | ({"bias_ih": (rows,), "bias_hh": (rows,)} if bias else {}))
 
     def _step(self, input: ArrayLike, hx: Any) -> list[Tensor]:
         name, names = type(self).__name__, self.cell.states
         x = _floats(name, "input", input, self.dtype, _EMBED)
         if x.ndim not in (1, 2) or x.shape[-1] != self.input_size:
-            raise ShapeError(message(name, f"input is (batch, {self.input_size}) or ({self.input_size},)", {"input": x}))
+            raise ShapeError(
+                message(name, f"input is (batch, {self.input_size}) or ({self.input_size},)", {"input": x})
+            )
         batched = x.ndim == 2
         x = x if batched else x[None]
         given = [None] * len(names) if hx is None else list(hx) if isinstance(hx, tuple | list) else [hx]
@@ -517,10 +694,20 @@ class _OneStep(Module, _TorchParameters):
             raise ArgumentError(message(name, f"takes {len(names)} states ({', '.join(names)}), {len(given)} given"))
         states = []
         for label, value in zip(names, given, strict=True):
-            s = zeros((x.shape[0], self.hidden_size), self.dtype) if value is None else _floats(name, label, value, self.dtype, _AS_FLOATS)
+            s = (
+                zeros((x.shape[0], self.hidden_size), self.dtype)
+                if value is None
+                else _floats(name, label, value, self.dtype, _AS_FLOATS)
+            )
             s = s if batched or value is None else s[None]
             if s.shape != (x.shape[0], self.hidden_size):
-                raise ShapeError(message(name, f"{label} must be {(x.shape[0], self.hidden_size) if batched else (self.hidden_size,)}", {"input": x, label: s}))
+                raise ShapeError(
+                    message(
+                        name,
+                        f"{label} must be {(x.shape[0], self.hidden_size) if batched else (self.hidden_size,)}",
+                        {"input": x, label: s},
+                    )
+                )
             states.append(s)
         _, new = scan(self.cell, [x[None]], states, self._families(self.gates, ""))
         return new if batched else [s[0] for s in new]
@@ -534,7 +721,16 @@ class RNNCell(_OneStep):
 
     gates = 1
 
-    def __init__(self, input_size: int, hidden_size: int, bias: bool = True, nonlinearity: str = "tanh", *, dtype: Any = np.float32, seed: Any = None):
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        nonlinearity: str = "tanh",
+        *,
+        dtype: Any = np.float32,
+        seed: Any = None,
+    ):
         self.nonlinearity = nonlinearity
         super().__init__(_plain(nonlinearity), input_size, hidden_size, bias, dtype, seed)
 
@@ -547,7 +743,9 @@ class GRUCell(_OneStep):
 
     gates = 3
 
-    def __init__(self, input_size: int, hidden_size: int, bias: bool = True, *, dtype: Any = np.float32, seed: Any = None):
+    def __init__(
+        self, input_size: int, hidden_size: int, bias: bool = True, *, dtype: Any = np.float32, seed: Any = None
+    ):
         super().__init__(cells.gru, input_size, hidden_size, bias, dtype, seed)
 
     def forward(self, input: ArrayLike, hx: Any = None) -> Tensor:
@@ -559,7 +757,16 @@ class LSTMCell(_OneStep):
 
     gates = 4
 
-    def __init__(self, input_size: int, hidden_size: int, bias: bool = True, *, forget_bias: float | None = None, dtype: Any = np.float32, seed: Any = None):
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        *,
+        forget_bias: float | None = None,
+        dtype: Any = np.float32,
+        seed: Any = None,
+    ):
         super().__init__(cells.lstm, input_size, hidden_size, bias, dtype, seed)
         if forget_bias is not None:
             _forget("LSTMCell", self, [""], forget_bias)
@@ -567,5 +774,3 @@ class LSTMCell(_OneStep):
     def forward(self, input: ArrayLike, hx: Any = None) -> tuple[Tensor, Tensor]:
         h, c = self._step(input, hx)
         return h, c
-
-
