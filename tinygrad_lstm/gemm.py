@@ -262,7 +262,7 @@ def {function}(W, rows, cols, members, P, lo, hi):
                 for lane in range(LANES):
                     col = p * LANES + lane
                     inside = unit < rows and col < cols
-                        value = load(W, (m * rows + unit) * cols + col, 0) if inside else real(0)
+                    value = load(W, (m * rows + unit) * cols + col, 0) if inside else real(0)
                     store(P, ((p * members + m) * padded + unit) * LANES + lane, value, 1)
 """,
     "outer": """

@@ -10,6 +10,7 @@ import ctypes
 import os
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from queue import SimpleQueue
@@ -36,15 +37,26 @@ class _Helper(threading.Thread):
         self.start()
 
     def run(self) -> None:
-        for job, lo, hi, core, done in iter(self.slices.get, None):
-            try:
-                _leave(core)
-                job(lo, hi)
-            except BaseException as error:
-                done.put(error)
-            else:
-                done.put(None)
-            del job, done  # or the arrays of the last slice would live until the next
+        for task in iter(self.slices.get, None):
+            _help(*task)
+            del task  # or the arrays of the last slice would live until the next
+
+
+Slices = deque[tuple[int, int]]  # a deque hands each of its entries to one thread only
+
+
+def _help(job: Callable[[int, int], Any], waiting: Slices, core: int, done: SimpleQueue[BaseException | None]) -> None:
+    _leave(core)
+    try:
+        lo, hi = waiting.pop()
+    except IndexError:
+        return  # the caller was faster and has taken this slice too
+    try:
+        job(lo, hi)
+    except BaseException as error:
+        done.put(error)
+    else:
+        done.put(None)
 
 
 def _current_core() -> Callable[[], int]:
@@ -95,12 +107,16 @@ def set_num_threads(n: int) -> None:
 
 
 def run_slices(job: Callable[[int, int], Any], n: int, at_least: int = 1) -> None:
-    """job(lo, hi) over [0, n), a slice a thread, none smaller than `at_least`; this thread takes the first."""
+    """job(lo, hi) over [0, n), a slice a thread, none smaller than `at_least`.
+
+    This thread takes the first, then whatever no other has begun.
+    """
     parts = max(1, min(_threads, n // max(1, at_least)))
     if parts == 1:
         job(0, n)
         return
     cuts = [n * k // parts for k in range(parts + 1)]
+    waiting: Slices = deque(zip(cuts[1:-1], cuts[2:], strict=True))
     done: SimpleQueue[BaseException | None] = SimpleQueue()
     core = current_core()
     with _lock:
@@ -109,11 +125,22 @@ def run_slices(job: Callable[[int, int], Any], n: int, at_least: int = 1) -> Non
         while len(_helpers) < parts - 1:
             _helpers.append(_Helper())
         for k in range(1, parts):
-            _helpers[k - 1].slices.put((job, cuts[k], cuts[k + 1], core, done))
+            _helpers[k - 1].slices.put((job, waiting, core, done))
+    given = parts - 1
     try:
         job(cuts[0], cuts[1])
+        while waiting:  # a helper whose core is busy elsewhere may not have begun: its slice is done here
+            try:
+                lo, hi = waiting.pop()
+            except IndexError:
+                break
+            given -= 1
+            job(lo, hi)
     finally:
-        errors = [done.get() for _ in range(parts - 1)]
+        with suppress(IndexError):
+            while waiting.pop():
+                given -= 1
+        errors = [done.get() for _ in range(given)]
     for error in errors:
         if error is not None:
             raise error
