@@ -13,6 +13,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import pairwise
 from queue import SimpleQueue
 from typing import Any
 
@@ -116,7 +117,7 @@ def run_slices(job: Callable[[int, int], Any], n: int, at_least: int = 1) -> Non
         job(0, n)
         return
     cuts = [n * k // parts for k in range(parts + 1)]
-    waiting: Slices = deque(zip(cuts[1:-1], cuts[2:], strict=True))
+    waiting: Slices = deque(pairwise(cuts[1:]))
     done: SimpleQueue[BaseException | None] = SimpleQueue()
     core = current_core()
     with _lock:
