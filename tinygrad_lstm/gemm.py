@@ -185,6 +185,8 @@ def gemm(
 
     C = D + A @ P for `groups` blocks of `rows` rows, a block gA (gC, gD) elements after the other; A[r, k] lies at
     A + r*lda + k*ka, a panel `stride` after the other. The tiles are compiled once and shared by all kernels.
+    panels < 0: as many, from the last to the first. Weights a little larger than the cache are read to and fro, step by
+    step: what was read last is still there.
     """
 
     def emit(context: Any, b: Any, sig: Any, values: Any) -> Any:
@@ -206,13 +208,14 @@ def _gemm_source(kind: str) -> str:
         "",
         "def {function}(A, groups, gA, rows, lda, ka, K, P, stride, C, gC, ldc, D, gD, ldd, panels):",
         "    tallest = rows if rows <= ROWS else ROWS if rows >= 2 * ROWS else (rows + 1) // 2",
-        "    v = 0",
-        "    while v < panels:",
-        "        wide = min(WIDEST[tallest], panels - v)",
+        "    count, v = abs(panels), 0",
+        "    while v < count:",
+        "        wide = min(WIDEST[tallest], count - v)",
         "        wide = 8 if wide >= 8 else 4 if wide >= 4 else 2 if wide >= 2 else 1",
-        "        p = P + v * stride * SIZE",
+        "        at = v if panels > 0 else count - v - wide  # panels < 0: from the last to the first",
+        "        p = P + at * stride * SIZE",
         "        for g in range(groups):",
-        "            a, c, d = A + g * gA * SIZE, C + g * gC * SIZE + v * BYTES, D + g * gD * SIZE + v * BYTES",
+        "            a, c, d = A + g * gA * SIZE, C + g * gC * SIZE + at * BYTES, D + g * gD * SIZE + at * BYTES",
         "            left = rows",
         "            while left > 0:  # the last two tiles share what is left evenly",
         "                n = left if left <= ROWS else ROWS if left >= 2 * ROWS else (left + 1) // 2",

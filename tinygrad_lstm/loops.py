@@ -319,7 +319,7 @@ class Loop:
             self._hoisted(body)
             body("for t in range(start, start + steps):")
             body.depth = 3
-        body("rows = min(max(active[t] - lo, 0), hi - lo)")
+        body("rows, turn = min(max(active[t] - lo, 0), hi - lo), 1 - 2 * (t % 2)")
         marker = len(body.lines)
         for s in range(self.stages):
             self._stage(body, s)
@@ -435,7 +435,7 @@ class Loop:
             text(f"# {call.comment}")
             text(
                 f"gemm(product, {A}, 1, 0, rows, {a.stride}, 1, {call.inner}, {call.weights}, {call.stride}, "
-                f"{C}, 0, {c.stride}, {D}, {call.panels})"
+                f"{C}, 0, {c.stride}, {D}, turn * {call.panels})"
             )
         mine = [n for n in self.order if n.serial not in self.inside and self.stage[n.serial] == stage]
         mine = [
@@ -643,7 +643,7 @@ class _Call:
 
 BLOCKED = ("z", "scratch", "vectors", "tape", "kept")  # memories whose rows hold several quantities
 RESERVED = (
-    "t r j entry rows lo hi T B chunk start steps address place active load store gemm product real SIZE "
+    "t r j entry rows turn lo hi T B chunk start steps address place active load store gemm product real SIZE "
     "nan inf exp expm1 log log1p tanh sigmoid erf softplus sqrt sin cos tan sinh cosh floor abs min max "
     "range z scratch vectors tape kept biases zeros packed output d_output "
 ).split()
