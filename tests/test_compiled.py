@@ -44,9 +44,7 @@ def both(cell, sizes, T, B, dtype, rng, active=None):
 
 
 @pytest.mark.parametrize("name", CELLS)
-@pytest.mark.parametrize(
-    ("dtype", "tolerance"), [(np.float64, 1e-12), (np.float32, 2e-5)], ids=["float64", "float32"]
-)
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-12), (np.float32, 2e-5)], ids=["float64", "float32"])
 def test_compiled_is_interpreted(name, dtype, tolerance, rng):
     """Sizes that fill vectors and sizes that do not, one row and several, with and without ends."""
     for sizes in ({"input": 1, "hidden": 1, "projection": 1}, {"input": 3, "hidden": 17, "projection": 5}, {"input": 33, "hidden": 32, "projection": 16}):  # fmt: skip
@@ -91,6 +89,30 @@ def test_bits_do_not_depend_on_threads(name, hidden, rng, threads):
     for other in results[1:]:
         for a, b in zip(results[0], other, strict=True):
             np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize("hidden", [5, 40])
+def test_bits_do_not_depend_on_who_owns_the_units(name, hidden, rng, threads, monkeypatch):
+    """Threads that share the units of each row (big weights, few rows) give what one thread gives; idle ones too."""
+    cell = CELLS[name]
+    if cell.program.columns is None:
+        assert name == "lstm_layernorm"  # its means are numbers of a whole row
+        return
+    sizes = {"projection": 7} if name == "lstm_projected" else {}
+    layer = tl.nn.Recurrent(cell, input=9, hidden=hidden, seed=0, **sizes)
+    x = rng.standard_normal((12, 3, 9)).astype(np.float32)
+    dy = rng.standard_normal(layer(x)[0].shape).astype(np.float32)
+    for lengths in (None, [12, 5, 0]):
+        threads(1)
+        expected = run(layer, x, dy, lengths=lengths)
+        monkeypatch.setattr(execute, "SHARED", 0)
+        for n in (2, 3, 5):
+            threads(n)
+            for _ in range(2):
+                for a, b in zip(expected, run(layer, x, dy, lengths=lengths), strict=True):
+                    np.testing.assert_array_equal(a, b)
+        monkeypatch.undo()
 
 
 @pytest.mark.parametrize("name", CELLS)

@@ -62,10 +62,26 @@ def aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
 
 
 @cache
-def kernel(cell: Cell, direction: str, dtype: np.dtype) -> tuple[Any, Loop]:
+def kernel(cell: Cell, direction: str, dtype: np.dtype, columns: bool = False) -> tuple[Any, Loop]:
     p = cell.program
-    loop = p.forward if direction == "forward" else p.backward
-    return kernels.compile_source(loop.source(dtype), f"{cell.name}_{direction}"), loop
+    loops = p.columns if columns else (p.forward, p.backward)
+    assert loops is not None
+    loop = loops[direction == "backward"]
+    return kernels.compile_source(loop.source(dtype), f"{cell.name}_{direction}{'_columns' * columns}"), loop
+
+
+def shares_units(cell: Cell, arrays: Mapping[str, np.ndarray], T: int, B: int) -> bool:
+    """Whether threads had better share the units of each row than the rows: few rows, and weights that fill the cache.
+
+    Then the weights' way from the memory takes the time, and two cores read two halves at once; but they must meet at
+    every step, which costs about as much as reading 100 kB.
+    """
+    n = threads.get_num_threads()
+    weights = sum(arrays[f.name].nbytes for f in cell.families.values() if len(f.axes) == 2)
+    return n > 1 and B <= 2 * n and T >= 8 and weights >= SHARED and cell.program.columns is not None
+
+
+SHARED = 400_000  # bytes of weights
 
 
 @cache
@@ -301,6 +317,17 @@ def _packed(pack: Any, at: int, rows: int, cols: int, members: int, to: int, lo:
     kernels.call(pack, at, rows, cols, members, to, lo, hi)
 
 
+def share(loop_kernel: Any, *args: Any) -> None:
+    """Run a kernel whose threads share the units of every row, all at once, with a counter at which they meet."""
+    parts = threads.get_num_threads()
+    counter = np.zeros(1, np.int64)
+    meeting = counter.ctypes.data
+    if loop_kernel not in kernels.ready:  # compile before anybody waits for anybody
+        kernels.call(loop_kernel, *args, 0, 1, meeting)
+        return
+    threads.run_slices(lambda lo, hi: loop_kernel(*args, lo, parts, meeting), parts)
+
+
 class Tape:
     """What the forward run leaves for the backward one."""
 
@@ -334,13 +361,14 @@ def run_forward(
     if T == 0 or B == 0:
         return interpret.run_forward(cell.plan, arrays, xs, states, active, keep)
     p, dtype, graph = cell.program, xs[0].dtype, cell.graph
-    loop_kernel, loop = kernel(cell, "forward", dtype)
+    columns = shares_units(cell, arrays, T, B)
+    loop_kernel, loop = kernel(cell, "forward", dtype, columns)
     machine = Interpreter(p.plan, arrays)
     for node, value in zip([*graph.inputs, *graph.states], [*xs, *states], strict=True):
         machine.sizes.setdefault(node.shape[-1], value.shape[-1])
     machine.run(p.plan.static, machine.static)
     ragged = active is not None
-    rows = -(-B // threads.get_num_threads())
+    rows = B if columns else -(-B // threads.get_num_threads())
     chunk = max(1, min(T, -(-64 // rows))) if p.hoists else 1
     slots = {f"input{k}": T for k in range(len(xs))}
     slots |= {f"state{k}": T + 1 if keep or ragged or k == p.output_state else 2 for k in range(len(states))}
@@ -363,8 +391,11 @@ def run_forward(
             if memory in slots:
                 run.view(memory).fill(0)
     running = np.full(T, B, np.int64) if active is None else active.astype(np.int64)
-    job = lambda lo, hi: kernels.call(loop_kernel, run.address, own.place, running, T, B, lo, hi, chunk)
-    threads.run_slices(job, B)
+    if columns:
+        share(loop_kernel, run.address, own.place, running, T, B, 0, B, chunk)
+    else:
+        job = lambda lo, hi: kernels.call(loop_kernel, run.address, own.place, running, T, B, lo, hi, chunk)
+        threads.run_slices(job, B)
     result = run.view(exposed)[-T:]
     finals = []
     for k, node in enumerate(graph.states):
@@ -442,8 +473,9 @@ def run_backward(
         return interpret.run_backward(cell.plan, tape, d_output, d_states)
     p, machine, before = cell.program, tape.machine, tape.run
     graph, dtype = cell.graph, before.layout.dtype
-    loop_kernel, loop = kernel(cell, "backward", dtype)
     T, B = len(tape.active), before.layout.batch
+    columns = shares_units(cell, machine.arrays, T, B)
+    loop_kernel, loop = kernel(cell, "backward", dtype, columns)
     slots = {m: n for m, n in before.layout.slots.items() if m in loop.memories and m not in ("z", "scratch")}
     shared = tuple(slots)
     slots |= {"d_output": 1 if d_output is None else T, "z": 1, "scratch": 1, "kept": T} | {
@@ -471,8 +503,11 @@ def run_backward(
             carry[T % 2, :, : d.shape[-1]] = d
     if tape.ragged:
         run.view("kept").fill(0)
-    job = lambda lo, hi: kernels.call(loop_kernel, run.address, own.place, tape.active, T, B, lo, hi)
-    threads.run_slices(job, B)
+    if columns:
+        share(loop_kernel, run.address, own.place, tape.active, T, B, 0, B)
+    else:
+        job = lambda lo, hi: kernels.call(loop_kernel, run.address, own.place, tape.active, T, B, lo, hi)
+        threads.run_slices(job, B)
     d_initial = [run.view(f"carry{k}")[0, :, : own.width(s)].copy() for k, s in enumerate(graph.states)]
     after = After(p, run, T, B)
     return [after.input(k) for k in range(len(graph.inputs))], d_initial, after.parameters(machine)

@@ -119,18 +119,18 @@ def compile_pointer(source: str, name: str, arguments: int) -> int:
         return _pointers[unique].address
 
 
-_ready: set[Any] = set()  # kernels that have machine code; a kernel's text is made for one dtype, so they need no other
+ready: set[Any] = set()  # kernels that have machine code; a kernel's text is made for one dtype, so they need no other
 
 
 def call(kernel: Any, *args: Any) -> Any:
     """Call a kernel; one thread at a time while it has no machine code, said aloud if that takes long."""
-    if kernel in _ready:
+    if kernel in ready:
         return kernel(*args)
     with _lock:
         start = time.perf_counter()
         result = kernel(*args)
         spent = time.perf_counter() - start
-        _ready.add(kernel)
+        ready.add(kernel)
     _tell(kernel.__name__, spent, sum(kernel.stats.cache_hits.values()))
     return result
 

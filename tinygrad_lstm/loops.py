@@ -149,6 +149,8 @@ class Loop:
     """One direction of a plan as a kernel.
 
     known : memory -> the values that are given in it. homes : memory -> the values that have to be left there.
+    columns : a thread owns a slice of the units of all rows, instead of a slice of the rows: for batches so small that the
+        weights' way from the memory is what takes the time. The threads meet before the products of every stage.
 
     Attributes
     ----------
@@ -158,10 +160,16 @@ class Loop:
     """
 
     def __init__(
-        self, plan: Plan, name: str, known: dict[str, list[Node]], homes: dict[str, list[Node]], backward: bool
+        self,
+        plan: Plan,
+        name: str,
+        known: dict[str, list[Node]],
+        homes: dict[str, list[Node]],
+        backward: bool,
+        columns: bool = False,
     ):
         graph = plan.graph
-        self.plan, self.name, self.backward = plan, name, backward
+        self.plan, self.name, self.backward, self.columns = plan, name, backward, columns
         self.position = {
             graph.parameters[leaf].serial: (f.name, k)
             for f in plan.families.values()
@@ -308,11 +316,14 @@ class Loop:
         self._scopes: dict[str, int] = {}
         self.addresses, self.numbers = [], []
         self._name_everything()
+        self.axes: dict[Any, None] = {}
         body = Text()
         body.depth = 1
         if self.backward:
             body("for t in range(T - 1, -1, -1):")
             body.depth = 2
+            if self.columns and self.memories["scratch"].blocks:
+                self._meet(body)
         else:
             body("for start in range(0, T, chunk):", "    steps = min(chunk, T - start)")
             body.depth = 2
@@ -334,13 +345,32 @@ class Loop:
             f'"""{self.name}, {what}, for the rows lo to hi of the batch."""', "", *imports(self.used, np.dtype(dtype))
         )
         head(
-            f"from tinygrad_lstm.gemm import gemm, load_{kind} as load, store_{kind} as store  # {native.gemm.fingerprint}"
+            f"from tinygrad_lstm.gemm import gemm, load_{kind} as load, {'meet, ' if self.columns else ''}store_{kind} as store  # {native.gemm.fingerprint}"
         )
-        head("", f"SIZE = {np.dtype(dtype).itemsize}", "", "")
-        head(f"def {{function}}(address, place, active, T, B, lo, hi{'' if self.backward else ', chunk'}):")
+        head(
+            "",
+            f"SIZE = {np.dtype(dtype).itemsize}",
+            *([f"LANES = {native.gemm.lanes(dtype)}"] if self.columns else []),
+            "",
+            "",
+        )
+        more = "" if self.backward else ", chunk"
+        more += ", part, parts, meeting" if self.columns else ""
+        head(f"def {{function}}(address, place, active, T, B, lo, hi{more}):")
         head.depth = 1
         head("product = address[0]", *(f"{memory} = address[{k + 1}]" for k, memory in enumerate(self.addresses)))
+        if self.columns:
+            for axis in self.axes:
+                self.number("panels", axis)
         head(*(f"{self.number(*what)} = place[{k}]" for k, what in enumerate(self.numbers)))
+        if self.columns:
+            head(
+                "met = 0",
+                *(
+                    f"first_{a}, last_{a} = panels_{a} * part // parts, panels_{a} * (part + 1) // parts"
+                    for a in self.axes
+                ),
+            )
         return "\n".join([*head.lines, *body.lines]) + "\n"
 
     def _name_everything(self) -> None:
@@ -384,16 +414,18 @@ class Loop:
             C = f"{z} + (start % {slots} * B + lo) * {z_row} * SIZE{at}"
             D = f"{self.address('biases')}{at}" if call.first else C
             d = ("0", "0") if call.first else (f"B * {z_row}", z_row)
-            weights = f"1, {call.inner}, {call.weights}, {call.stride}"
+            panels, shift, column = self._own(call)
+            C, D = C + column, D + column
+            weights = f"1, {call.inner}, {call.weights}{shift}, {call.stride}"
             text(f"# {call.comment}: all steps of the chunk", "if hi - lo >= 8 or hi - lo >= steps:")
             text(
                 f"    gemm(product, {A}, steps, B * {row}, hi - lo, {row}, {weights}, "
-                f"{C}, B * {z_row}, {z_row}, {D}, {d[0]}, {d[1]}, {call.panels})"
+                f"{C}, B * {z_row}, {z_row}, {D}, {d[0]}, {d[1]}, {panels})"
             )
             text("else:")
             text(
                 f"    gemm(product, {A}, hi - lo, {row}, steps, B * {row}, {weights}, "
-                f"{C}, {z_row}, B * {z_row}, {D}, {d[1]}, {d[0]}, {call.panels})"
+                f"{C}, {z_row}, B * {z_row}, {D}, {d[1]}, {d[0]}, {panels})"
             )
 
     def _calls(self, factors: Sequence[tuple[Sum, Factor]]) -> list[_Call]:
@@ -416,14 +448,40 @@ class Loop:
                 calls[-1].factors.append((s, f))
         return calls
 
+    def _own(self, call: _Call) -> tuple[str, str, str]:
+        """This thread's panels of a call: how many, and how much further their weights and columns lie."""
+        if not self.columns:
+            return call.panels, "", ""
+        axis = call.factors[0][0].node.shape[-1]
+        self.axes[axis] = None
+        return (
+            f"(last_{axis} - first_{axis})",
+            f" + first_{axis} * {call.stride} * SIZE",
+            f" + first_{axis} * LANES * SIZE",
+        )
+
+    def _units(self, axis: Any) -> str:
+        """The range of this thread's units."""
+        if not self.columns:
+            return self.number("pad", axis)
+        self.axes[axis] = None
+        return f"first_{axis} * LANES, last_{axis} * LANES"
+
+    def _meet(self, text: Text) -> None:
+        text("met += parts", "meet(meeting, met)")
+
     def _stage(self, text: Text, stage: int) -> None:
         """The products of a stage, then one loop over its rows."""
         now = [(s, f) for s in self.sums.values() for f in s.factors if self.stage[f.operand.serial] + 1 == stage]
-        for call in self._calls([(s, f) for s, f in now if self.backward or not self._is_input(f.operand)]):
+        calls = self._calls([(s, f) for s, f in now if self.backward or not self._is_input(f.operand)])
+        if calls and self.columns:
+            self._meet(text)
+        for call in calls:
+            panels, shift, column = self._own(call)
             a = self.access(call.operand)
             c = self.access(call.factors[0][0].node, memory=call.memory)
             A = f"{a.base} + lo * {a.stride} * SIZE" + (f" + {a.offset} * SIZE" if a.offset else "")
-            at = f" + {call.offset} * SIZE" if call.offset else ""
+            at = (f" + {call.offset} * SIZE" if call.offset else "") + column
             C = f"{c.base} + lo * {c.stride} * SIZE{at}"
             D = (
                 f"{C}, 0, {c.stride}"
@@ -434,8 +492,8 @@ class Loop:
             )
             text(f"# {call.comment}")
             text(
-                f"gemm(product, {A}, 1, 0, rows, {a.stride}, 1, {call.inner}, {call.weights}, {call.stride}, "
-                f"{C}, 0, {c.stride}, {D}, turn * {call.panels})"
+                f"gemm(product, {A}, 1, 0, rows, {a.stride}, 1, {call.inner}, {call.weights}{shift}, {call.stride}, "
+                f"{C}, 0, {c.stride}, {D}, turn * {panels})"
             )
         mine = [n for n in self.order if n.serial not in self.inside and self.stage[n.serial] == stage]
         mine = [
@@ -471,7 +529,7 @@ class Loop:
                     own = self._value(n, here, loads, "j")
                     lines += [*loads, own, *self._stores(n, "j")]
                     here[n.serial] = self.names(n)
-            text(f"for j in range({self.number('pad', axis)}):")
+            text(f"for j in range({self._units(axis)}):")
             with text:
                 text(*lines)
         for n in nodes:
@@ -534,7 +592,7 @@ class Loop:
 
     def _copy(self, text: Text, n: Node) -> None:
         """A given value that has to be left elsewhere as well: an unchanged state, an output that is an input."""
-        text(f"for j in range({self.number('pad', n.shape[-1])}):")
+        text(f"for j in range({self._units(n.shape[-1])}):")
         with text:
             text(f"{self.names(n)} = {self._load(n, 'j')}", *self._stores(n, "j"))
 
@@ -590,6 +648,8 @@ class _Call:
             return False
         if f.transposed:  # one more term of the same sum: its operand must lie right behind the last
             return last_sum is s and self.loop.adjacent(last.operand, f.operand)
+        if self.loop.columns:  # each member's units are cut for themselves
+            return False
         same_place = (
             memory in BLOCKED and block == self.block + len(self.factors) and s.node.shape == last_sum.node.shape
         )
@@ -644,7 +704,7 @@ class _Call:
 BLOCKED = ("z", "scratch", "vectors", "tape", "kept")  # memories whose rows hold several quantities
 RESERVED = (
     "t r j entry rows turn lo hi T B chunk start steps address place active load store gemm product real SIZE "
-    "nan inf exp expm1 log log1p tanh sigmoid erf softplus sqrt sin cos tan sinh cosh floor abs min max "
+    "LANES part parts meeting met meet nan inf exp expm1 log log1p tanh sigmoid erf softplus sqrt sin cos tan sinh cosh floor abs min max "
     "range z scratch vectors tape kept biases zeros packed output d_output "
 ).split()
 BOOLEAN = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from .graph import Node, reachable
@@ -63,40 +64,44 @@ class Program:
         self.kept = sorted(kept.values(), key=key)
 
         self.later_weights = [(f.family, "T") for s in self.input_sums if s is not None for f in s.factors]
-        self.forward = Loop(
-            plan,
-            name,
-            known={**inputs, **states},
-            homes={
+        held = {
+            f"state{k}": [s, *([n] if n.op is not None else [])]
+            for k, (s, n) in enumerate(zip(graph.states, graph.new_states, strict=True))
+        }
+        self._forward: dict[str, Any] = {
+            "known": {**inputs, **states},
+            "homes": {
                 **{f"state{k}": [n] for k, n in enumerate(graph.new_states)},
                 **({"output": [graph.output]} if self.output_state is None else {}),
                 "tape": self.saved,
             },
-            backward=False,
-        )
-        self.backward = Loop(
-            plan,
-            name,
-            known={
+        }
+        self._backward: dict[str, Any] = {
+            "known": {
                 **inputs,
-                **{
-                    f"state{k}": [s, *([n] if n.op is not None else [])]
-                    for k, (s, n) in enumerate(zip(graph.states, graph.new_states, strict=True))
-                },
+                **held,
                 "tape": self.saved,
                 "d_output": [plan.output_seed],
                 **{f"carry{k}": [s] for k, s in enumerate(plan.seeds)},
             },
-            homes={
+            "homes": {
                 **{f"carry{k}": [g] for k, g in enumerate(plan.state_cotangents) if g is not None},
                 "kept": self.kept,
             },
-            backward=True,
-        )
-
+        }
+        self.forward = Loop(plan, name, **self._forward, backward=False)
+        self.backward = Loop(plan, name, **self._backward, backward=True)
         self.hoists = any(self.forward.hoists(s) for s in self.forward.sums.values())
 
         self._gradients(position)
+
+    @cached_property
+    def columns(self) -> tuple[Loop, Loop] | None:
+        """The loops whose threads share the units of a row instead of the rows; None where numbers of whole rows are needed."""
+        if any(n.shape[-1] == 1 for loop in (self.forward, self.backward) for n in loop.order):
+            return None
+        forward = Loop(self.plan, self.forward.name, **self._forward, backward=False, columns=True)
+        return forward, Loop(self.plan, self.backward.name, **self._backward, backward=True, columns=True)
 
     def _gradients(self, position: dict[int, tuple[str, int]]) -> None:
         """How the gradients of the families come about once the backward loop is done."""
