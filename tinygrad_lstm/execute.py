@@ -78,7 +78,7 @@ def shares_units(cell: Cell, arrays: Mapping[str, np.ndarray], T: int, B: int) -
     """
     n = threads.get_num_threads()
     weights = sum(arrays[f.name].nbytes for f in cell.families.values() if len(f.axes) == 2)
-    return n > 1 and B <= 2 * n and T >= 8 and weights >= SHARED and cell.program.columns is not None
+    return n > 1 and 2 * n >= B and T >= 8 and weights >= SHARED and cell.program.columns is not None
 
 
 SHARED = 400_000  # bytes of weights

@@ -15,8 +15,8 @@ one array of addresses however many quantities a cell has, and threads share no 
 
 from __future__ import annotations
 
-from hashlib import sha256
 import sys
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 

@@ -345,7 +345,8 @@ class Loop:
             f'"""{self.name}, {what}, for the rows lo to hi of the batch."""', "", *imports(self.used, np.dtype(dtype))
         )
         head(
-            f"from tinygrad_lstm.gemm import gemm, load_{kind} as load, {'meet, ' if self.columns else ''}store_{kind} as store  # {native.gemm.fingerprint}"
+            f"from tinygrad_lstm.gemm import gemm, load_{kind} as load, {'meet, ' if self.columns else ''}"
+            f"store_{kind} as store  # {native.gemm.fingerprint}"
         )
         head(
             "",
