@@ -208,15 +208,11 @@ class Pointwise:
         made = [np.empty(shape, dtype) for _ in self.made]
         ends = [m.reshape(-1) for m in made]
 
-        n = ends[0].size
-        head = min(HEAD_START, n // 8)
-
         def job(lo: int, hi: int) -> None:
-            lo, hi = (k + head * (n - k) // n if k else 0 for k in (lo, hi))
             parts = [v if s else v[lo:hi] for v, s in zip(flat, scalars, strict=True)]
             kernels.call(loop, *parts, *[e[lo:hi] for e in ends])
 
-        threads.run_slices(job, n, at_least=PER_THREAD)
+        threads.run_slices(job, ends[0].size, at_least=PER_THREAD, grain=GRAIN)
         return made
 
 
@@ -233,7 +229,7 @@ _REAL = (np.dtype(np.float32), np.dtype(np.float64))
 #    131 072     556 / 28       566 / 29        8 400 / 43        36 / 22              41 / 25
 BIG = 1 << 15  # elements from which every fused loop pays; below, NumPy, and nobody waits for a compiler
 PER_THREAD = 1 << 16  # elements that make waking another thread worth while
-HEAD_START = 1 << 16  # elements more for this thread, which is at work while the others wake
+GRAIN = 1 << 17  # elements of a piece: this thread is at work while the others wake, and takes more of them
 
 
 @cache

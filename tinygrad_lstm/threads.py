@@ -48,16 +48,17 @@ Slices = deque[tuple[int, int]]  # a deque hands each of its entries to one thre
 
 def _help(job: Callable[[int, int], Any], waiting: Slices, core: int, done: SimpleQueue[BaseException | None]) -> None:
     _leave(core)
-    try:
-        lo, hi = waiting.pop()
-    except IndexError:
-        return  # the caller was faster and has taken this slice too
-    try:
-        job(lo, hi)
-    except BaseException as error:
-        done.put(error)
-    else:
-        done.put(None)
+    while True:
+        try:
+            lo, hi = waiting.pop()
+        except IndexError:
+            return  # the caller, or another, has taken the rest
+        try:
+            job(lo, hi)
+        except BaseException as error:
+            done.put(error)
+        else:
+            done.put(None)
 
 
 def _current_core() -> Callable[[], int]:
@@ -107,8 +108,9 @@ def set_num_threads(n: int) -> None:
             _helpers.pop().slices.put(None)  # it ends after what it has been given
 
 
-def run_slices(job: Callable[[int, int], Any], n: int, at_least: int = 1) -> None:
-    """job(lo, hi) over [0, n), a slice a thread, none smaller than `at_least`.
+def run_slices(job: Callable[[int, int], Any], n: int, at_least: int = 1, grain: int = 0) -> None:
+    """job(lo, hi) over [0, n), a slice a thread, none smaller than `at_least`; or, with a grain, in pieces of about that
+    size, which the threads take as they come: one that wakes late takes fewer.
 
     This thread takes the first, then whatever no other has begun.
     """
@@ -116,7 +118,8 @@ def run_slices(job: Callable[[int, int], Any], n: int, at_least: int = 1) -> Non
     if parts == 1:
         job(0, n)
         return
-    cuts = [n * k // parts for k in range(parts + 1)]
+    pieces = max(parts, n // grain) if grain else parts
+    cuts = [n * k // pieces for k in range(pieces + 1)]
     waiting: Slices = deque(pairwise(cuts[1:]))
     done: SimpleQueue[BaseException | None] = SimpleQueue()
     core = current_core()
@@ -127,12 +130,12 @@ def run_slices(job: Callable[[int, int], Any], n: int, at_least: int = 1) -> Non
             _helpers.append(_Helper())
         for k in range(1, parts):
             _helpers[k - 1].slices.put((job, waiting, core, done))
-    given = parts - 1
+    given = pieces - 1
     try:
         job(cuts[0], cuts[1])
         while waiting:  # a helper whose core is busy elsewhere may not have begun: its slice is done here
             try:
-                lo, hi = waiting.pop()
+                lo, hi = waiting.popleft()
             except IndexError:
                 break
             given -= 1

@@ -1,15 +1,16 @@
-"""Measurements beside a clear version and an expert's, in one run: `python -m tests.benchmarks eager`.
+"""Measurements beside a clear version and an expert's, in one run: `python -m tests.benchmarks train`.
 
 A case names its competitors. Each runs in a process of its own (two libraries' thread pools in one process disturb each
 other), warmed up once, and is then asked over a pipe for one trial at a time: trials alternate, so that whatever else the
 machine does meets all alike, and medians are compared. Every process gets the same number of threads.
 
-A suite is a module of this package with a list `SUITE` of cases; a competitor is a function in it that makes a trial:
+A suite is a module of this package with `cases(quick, odd)`, and perhaps `verdicts(results)` on all of them together; a
+competitor is a function that makes a trial:
 
-    def torch_tanh():                 # imports and data: not timed
+    def torch_tanh(size):             # imports and data: not timed
         import torch
-        x = torch.randn(10**6)
-        return lambda: torch.tanh(x)  # timed; or it returns the seconds it took, a float
+        x = torch.randn(size)
+        return lambda: torch.tanh(x)  # timed; or it returns what it measured itself, a float: seconds, bytes, a number
 """
 
 from __future__ import annotations
@@ -18,41 +19,123 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
-from statistics import median
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import geometric_mean, median
+from typing import Any
 
 THREADS = int(os.environ.get("BENCHMARK_THREADS", "2"))
-WIDTH = 80
+SETTLE = 0.02  # seconds before a trial: a pool of threads spins on after the one before
+ROOT = Path(__file__).parents[2]
+WIDTH = 100
 OURS = "tinygrad_lstm"
+
+
+def factory(function: Callable[..., Any], *arguments: Any) -> str:
+    """A competitor as a line of text that another process understands: `module:function [1, 2]`."""
+    return f"{function.__module__}:{function.__name__} {json.dumps(arguments)}"
+
+
+# ------------------------------------------------------------------------------------------------ cases and promises
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a promise holds, and the figures that say so."""
+
+    holds: bool
+    text: str
+
+    def __str__(self) -> str:
+        return f"{'holds' if self.holds else 'FAILS'}: {self.text}"
 
 
 @dataclass(frozen=True)
 class Bar:
-    """What is promised: `name` takes at least `times` as long as we do; or, with `seconds`, at most so much less."""
+    """What is promised of one case.
+
+    `name` takes at least `times` what we take; or, with `above`, we take at most so much more; or, with `limit`, `name`
+    itself takes at most so much.
+    """
 
     name: str
     times: float = 1.0
-    seconds: float | None = None
+    above: float | None = None
+    limit: float | None = None
 
-    def judge(self, seconds: dict[str, float]) -> tuple[bool, str]:
-        ours, theirs = seconds[OURS], seconds[self.name]
-        if self.seconds is not None:
-            above = ours - theirs
-            return above <= self.seconds, f"{show(above)} above {self.name}, at most {show(self.seconds)}"
-        return theirs / ours >= self.times, f"{theirs / ours:.2f} times as fast as {self.name}, at least {self.times:g}"
+    def judge(self, values: dict[str, float], unit: str) -> Verdict | None:
+        """None if a competitor that is needed was not run."""
+        if self.name not in values or (self.limit is None and OURS not in values):
+            return None
+        theirs = values[self.name]
+        if self.limit is not None:
+            return Verdict(theirs <= self.limit, f"{self.name}: {show(theirs, unit)}, at most {show(self.limit, unit)}")
+        ours = values[OURS]
+        if self.above is not None:
+            more = ours - theirs
+            return Verdict(more <= self.above, f"{show(more, unit)} above {self.name}, at most {show(self.above, unit)}")
+        return Verdict(theirs / ours >= self.times, f"{self.name} takes {theirs / ours:.2f} times ours, at least {self.times:g}")
 
 
 @dataclass(frozen=True)
 class Case:
-    """title; competitors: what is printed -> "module:function" that makes the trial; bars: what must hold."""
+    """title; competitors: what is printed -> what makes the trial (`factory`); bars: what must hold.
+
+    unit : of what is measured: "s", "B", "" for a count, "s/character". flops : of one call, for rates. facts : the
+    sizes, for tables.
+    """
 
     title: str
     competitors: dict[str, str]
     bars: Sequence[Bar] = ()
     trials: int = 15
+    unit: str = "s"
+    flops: float | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Result:
+    """A case and its trials; `missing`: who did not run, and why."""
+
+    case: Case
+    trials: dict[str, list[float]]
+    missing: dict[str, str]
+
+    @property
+    def medians(self) -> dict[str, float]:
+        return {name: median(values) for name, values in self.trials.items()}
+
+    def ratio(self, rival: str) -> float | None:
+        """How many times ours the rival takes."""
+        m = self.medians
+        return m[rival] / m[OURS] if rival in m and OURS in m else None
+
+    def verdicts(self) -> list[Verdict]:
+        judged = [bar.judge(self.medians, self.case.unit) for bar in self.case.bars]
+        stopped = [Verdict(False, f"{OURS} did not run: {self.missing[OURS]}")] if OURS in self.missing else []
+        return [*stopped, *(v for v in judged if v is not None)]
+
+    def as_json(self) -> dict[str, Any]:
+        spread = {n: {"median": median(t), "low": min(t), "high": max(t), "trials": len(t)} for n, t in self.trials.items()}
+        c = self.case
+        return {
+            "title": c.title, "unit": c.unit, "flops": c.flops, "facts": c.facts, "competitors": list(c.competitors),
+            "values": spread, "missing": self.missing,
+        }  # fmt: skip
+
+
+def promise(results: Iterable[Result], rival: str, mean: float, worst: float) -> list[Verdict]:
+    """Over all cases that both ran: the geometric mean of the ratios, and the smallest; nothing if there is none."""
+    ratios = [(ratio, r.case.title) for r in results if (ratio := r.ratio(rival)) is not None]
+    if not ratios:
+        return []
+    g, (least, where) = geometric_mean(ratio for ratio, _ in ratios), min(ratios)
+    text = f"{rival}: geometric mean {g:.2f} times ours (at least {mean:g}); smallest {least:.2f}, at {where} (at least {worst:g})"
+    return [Verdict(g >= mean and least >= worst, text)]
+
+
+# --------------------------------------------------------------------------------------------------------- processes
 class Worker:
     """One competitor in its own process."""
 
@@ -61,7 +144,7 @@ class Worker:
         environment = os.environ | dict.fromkeys(names, str(threads)) | {"BENCHMARK_THREADS": str(threads)}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tests.benchmarks.worker", factory],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, cwd=ROOT,
         )  # fmt: skip
 
     def _answer(self) -> dict[str, float | str]:
@@ -74,83 +157,93 @@ class Worker:
         answer = self._answer()
         return str(answer["missing"]) if "missing" in answer else None
 
-    def trial(self) -> float:
-        """Seconds a call."""
+    def trial(self) -> float | str:
+        """What a call takes; or why there is no answer any more."""
         assert self.process.stdin is not None
-        self.process.stdin.write("trial\n")
-        self.process.stdin.flush()
+        try:
+            self.process.stdin.write("trial\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            pass
         answer = self._answer()
-        if "seconds" not in answer:
-            raise RuntimeError(f"a competitor stopped: {answer}")
-        return float(answer["seconds"])
+        return float(answer["value"]) if "value" in answer else str(answer["missing"])
 
     def close(self) -> None:
         assert self.process.stdin is not None and self.process.stdout is not None
-        self.process.stdin.close()
+        try:
+            self.process.stdin.close()
+        except BrokenPipeError:
+            pass
         self.process.wait()
         self.process.stdout.close()
 
 
-def measure(competitors: dict[str, str], trials: int = 15) -> tuple[dict[str, float], dict[str, str]]:
-    """Median seconds a call of each competitor, trials alternating; and who could not run, with the reason."""
-    workers, missing = {}, {}
+def measure(case: Case, trials: int | None = None) -> Result:
+    """Run all competitors, trials alternating. One that cannot run, or stops, is `missing`; the others go on."""
+    workers: dict[str, Worker] = {}
+    missing: dict[str, str] = {}
+    times: dict[str, list[float]] = {}
+
+    def drop(name: str, reason: str) -> None:
+        missing[name] = reason
+        times.pop(name, None)
+        workers.pop(name).close()
+
     try:
-        for name, factory in competitors.items():
-            workers[name] = Worker(factory)
+        for name, competitor in case.competitors.items():
+            workers[name] = Worker(competitor)
         for name, worker in list(workers.items()):
             reason = worker.ready()
             if reason is not None:
-                missing[name] = reason
-                workers.pop(name).close()
-        times: dict[str, list[float]] = {name: [] for name in workers}
-        for _ in range(trials):
-            for name, worker in workers.items():
-                times[name].append(worker.trial())
+                drop(name, reason)
+            else:
+                times[name] = []
+        for _ in range(trials or case.trials):
+            for name, worker in list(workers.items()):
+                time.sleep(SETTLE)
+                value = worker.trial()
+                if isinstance(value, str):
+                    drop(name, value)
+                else:
+                    times[name].append(value)
     finally:
         for worker in workers.values():
             worker.close()
-    return {name: median(t) for name, t in times.items()}, missing
+    return Result(case, times, missing)
 
 
-def show(seconds: float) -> str:
-    """Three digits and a unit: `236 us`, `1.21 ms`."""
-    units = (("s", 1.0), ("ms", 1e-3), ("us", 1e-6))
-    unit, size = next((u for u in units if abs(seconds) >= u[1]), units[-1])
-    value = seconds / size
-    return f"{value:.{2 if abs(value) < 10 else 1 if abs(value) < 100 else 0}f} {unit}"
+# ---------------------------------------------------------------------------------------------------------- printing
+SCALES = {
+    "s": (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)),
+    "B": (("GB", 1e9), ("MB", 1e6), ("kB", 1e3), ("B", 1.0)),
+}
 
 
-def table(case: Case, seconds: dict[str, float], missing: dict[str, str]) -> tuple[str, bool]:
-    """The case as bars, shorter is better, and whether everything promised holds."""
-    if OURS in missing:
-        return f"\n{case.title}\n  FAILS: {OURS} did not run: {missing[OURS]}", False
-    longest = max(seconds.values())
+def show(value: float, unit: str = "s") -> str:
+    """Three digits and a unit: `236 us`, `1.21 ms`; 12,300 characters/s."""
+    if unit == "s/character":
+        return f"{1 / value:,.0f} characters/s"
+    if unit not in SCALES:
+        return f"{value:g} {unit}".rstrip()
+    name, size = next((s for s in SCALES[unit] if abs(value) >= s[1]), SCALES[unit][-1])
+    value /= size
+    return f"{value:.{2 if abs(value) < 10 else 1 if abs(value) < 100 else 0}f} {name}"
+
+
+def table(result: Result) -> str:
+    """The case as bars, shorter is better, and whether what is promised of it holds."""
+    case, values = result.case, result.medians
+    longest = max([*values.values(), 1e-12])
     left = max(map(len, case.competitors))
-    room = WIDTH - left - 24
+    shown = {name: show(v, case.unit) for name, v in values.items()}
+    right = max(map(len, shown.values()), default=0)
+    room = max(8, WIDTH - left - right - 14)
     lines = ["", case.title]
     for name in case.competitors:
-        if name in missing:
-            lines.append(f"  {name:<{left}}  not run: {missing[name]}"[:WIDTH])
+        if name in result.missing:
+            lines.append(f"  {name:<{left}}  not run: {result.missing[name]}"[:WIDTH])
             continue
-        t = seconds[name]
-        bar = "█" * max(1, round(room * t / longest))
-        ratio = "" if name == OURS else f"{t / seconds[OURS]:6.2f} x"
-        lines.append(f"  {name:<{left}}  {bar:<{room}} {show(t):>8} {ratio:>8}".rstrip())
-    good = True
-    for bar_ in case.bars:
-        if bar_.name in missing:
-            continue
-        holds, text = bar_.judge(seconds)
-        good &= holds
-        lines.append(f"  {'holds' if holds else 'FAILS'}: {text}")
-    return "\n".join(lines), good
-
-
-def run(cases: Sequence[Case], trials: int | None = None) -> bool:
-    """Measure and print every case; whether all that is promised holds."""
-    good = True
-    for case in cases:
-        text, holds = table(case, *measure(case.competitors, trials or case.trials))
-        print(text, flush=True)
-        good &= holds
-    return good
+        bar = "█" * max(1, round(room * values[name] / longest))
+        ratio = f"{values[name] / values[OURS]:6.2f} x" if name != OURS and values.get(OURS) else ""
+        lines.append(f"  {name:<{left}}  {bar:<{room}} {shown[name]:>{right}} {ratio:>8}".rstrip())
+    return "\n".join([*lines, *(f"  {v}" for v in result.verdicts())])

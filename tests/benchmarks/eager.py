@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from . import OURS, Bar, Case
+from . import OURS, Bar, Case, factory
 
 ROUNDS = 13  # of tanh, @ and *, then a product and a sum: 41 operations
 MILLION = 10**6
@@ -187,32 +187,31 @@ def import_torch() -> Callable[[], float]:
     return _import("import torch")
 
 
-def _case(title: str, name: str, extra: dict[str, str] | None = None) -> Case:
-    here = f"{__name__}:{name}"
-    competitors = {OURS: f"{here}_ours", "NumPy, as written": f"{here}_numpy", "torch": f"{here}_torch"} | (extra or {})
-    return Case(title, competitors, [Bar("torch")])
+def _case(title: str, name: str, **extra: Callable[[], Any]) -> Case:
+    here = globals()
+    makers = {OURS: here[f"{name}_ours"], "NumPy, as written": here[f"{name}_numpy"], "torch": here[f"{name}_torch"], **extra}
+    return Case(title, {label: factory(maker) for label, maker in makers.items()}, [Bar("torch")])
 
 
-SUITE = [
-    Case(
-        "A chain of 41 operations (tanh, @, *) on 32 x 32, forward and backward",
-        {
-            OURS: f"{__name__}:chain_ours",
-            "HIPS autograd": f"{__name__}:chain_autograd",
-            "torch": f"{__name__}:chain_torch",
-            "NumPy, by hand": f"{__name__}:chain_numpy",
-        },
-        [Bar("torch"), Bar("HIPS autograd", 2.5)],
-    ),
-    _case("tanh of a million float32", "tanh"),
-    _case("sigmoid of a million float32", "sigmoid"),
-    _case(
-        "x * sigmoid(x) of a million float32, fused", "swish", {"torch, two operations": f"{__name__}:swish_torch_two"}
-    ),
-    Case(
-        "import tinygrad_lstm",
-        {OURS: f"{__name__}:import_ours", "NumPy": f"{__name__}:import_numpy", "torch": f"{__name__}:import_torch"},
-        [Bar("NumPy", seconds=0.2)],
-        trials=7,
-    ),
-]
+def cases(quick: bool, odd: bool) -> list[Case]:
+    return [
+        Case(
+            "A chain of 41 operations (tanh, @, *) on 32 x 32, forward and backward",
+            {
+                OURS: factory(chain_ours),
+                "HIPS autograd": factory(chain_autograd),
+                "torch": factory(chain_torch),
+                "NumPy, by hand": factory(chain_numpy),
+            },
+            [Bar("torch"), Bar("HIPS autograd", 2.5)],
+        ),
+        _case("tanh of a million float32", "tanh"),
+        _case("sigmoid of a million float32", "sigmoid"),
+        _case("x * sigmoid(x) of a million float32, fused", "swish", **{"torch, two operations": swish_torch_two}),
+        Case(
+            "import tinygrad_lstm",
+            {OURS: factory(import_ours), "NumPy": factory(import_numpy), "torch": factory(import_torch)},
+            [Bar("NumPy", above=0.2)],
+            trials=7,
+        ),
+    ]

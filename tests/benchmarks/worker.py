@@ -4,36 +4,40 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
-AT_LEAST = 0.05  # seconds a trial lasts; short calls are repeated and averaged
+AT_LEAST = float(os.environ.get("BENCHMARK_AT_LEAST", "0.05"))  # seconds a trial lasts; short calls are repeated
 
 
-def once(trial: Callable[[], Any]) -> float:
+def once(trial: Callable[[], Any]) -> tuple[float, bool]:
+    """What a call takes, and whether it measured that itself."""
     start = time.perf_counter()
     own = trial()
-    return own if isinstance(own, float) else time.perf_counter() - start
+    return (own, True) if isinstance(own, float) else (time.perf_counter() - start, False)
 
 
 def main() -> None:
     answer, sys.stdout = sys.stdout, sys.stderr  # what a library prints must not look like an answer
-    module, function = sys.argv[1].split(":")
+    name, _, arguments = sys.argv[1].partition(" ")
+    module, function = name.split(":")
     try:
-        trial = getattr(importlib.import_module(module), function)()
+        trial = getattr(importlib.import_module(module), function)(*json.loads(arguments or "[]"))
+        calls, itself = 1, once(trial)[1]
     except ImportError as error:
         print(json.dumps({"missing": str(error)}), file=answer, flush=True)
         return
-    once(trial)
-    calls = max(1, round(AT_LEAST / max(once(trial), 1e-7)))
-    for _ in range(calls):
-        once(trial)
+    if not itself:
+        calls = max(1, round(AT_LEAST / max(once(trial)[0], 1e-7)))
+        for _ in range(calls):
+            once(trial)
     print(json.dumps({"ready": calls}), file=answer, flush=True)
     for _ in sys.stdin:
-        seconds = sum(once(trial) for _ in range(calls)) / calls
-        print(json.dumps({"seconds": seconds}), file=answer, flush=True)
+        value = sum(once(trial)[0] for _ in range(calls)) / calls
+        print(json.dumps({"value": value}), file=answer, flush=True)
 
 
 if __name__ == "__main__":
