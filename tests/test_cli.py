@@ -28,9 +28,18 @@ def own(tmp_path):
     return tmp_path / "own.py"
 
 
-def test_show_prints_what_print_prints(capsys):
-    assert main(["show", "gru"]) == 0
-    assert capsys.readouterr().out == f"{tl.cells.gru}\n"
+def test_show_prints_what_print_prints_and_how_it_runs(capsys):
+    assert main(["show", "gru", "--size", "hidden=10", "--size", "input=3"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith(f"{tl.cells.gru}\n")
+    assert "forward, all steps at once" in out and "U.r, U.z, U.n @ h" in out and "kept for backward" in out
+    products = 2 * 3 * 10 * (3 + 10)
+    assert f"{tl.cells.gru.program.cost({'input': 3, 'hidden': 10})['forward']:,} flop forward" in out
+    assert products < tl.cells.gru.program.cost({"input": 3, "hidden": 10})["forward"] < products + 200
+    assert max(map(len, out.splitlines())) <= 80
+    assert main(["show", "lstm", "--size", "width=10"]) == 2 and "the axes are input, hidden" in capsys.readouterr().err
+    assert main(["show", "gru", "--source", "backward"]) == 0
+    assert capsys.readouterr().out == tl.cells.gru.source("backward") + "\n"
     assert main(["show", "gru", "--latex"]) == 0
     assert capsys.readouterr().out == tl.cells.gru.latex() + "\n"
 

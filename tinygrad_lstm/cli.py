@@ -69,9 +69,13 @@ def _parser() -> argparse.ArgumentParser:
     picture.add_argument("--theme", choices=["light", "dark"])
     picture.set_defaults(command=_draw)
 
-    show = commands.add_parser("show", help="print a cell: equations, axes, parameters")
+    show = commands.add_parser("show", help="print a cell: equations, parameters, how it runs, what a step costs")
     show.add_argument("cell", metavar="CELL", nargs="?", help="a built-in cell, or file.py:name; without it, the list")
     show.add_argument("--latex", action="store_true", help="the equations for a paper")
+    show.add_argument("--source", choices=["forward", "backward"], help="the generated kernel")
+    show.add_argument(
+        "--size", metavar="AXIS=N", action="append", default=[], help="for the cost of a step; 128 unless told"
+    )
     show.set_defaults(command=_show)
 
     ops = commands.add_parser("ops", help="print the table of operations")
@@ -120,8 +124,35 @@ def _show(options: argparse.Namespace) -> int:
             _entry(f"{name:<{width}}", " ".join((cell.__doc__ or "").split()))
         return 0
     cell = find_cell(options.cell)
-    print(cell.latex() if options.latex else cell)
+    if options.latex:
+        print(cell.latex())
+    elif options.source:
+        print(cell.source(options.source))
+    else:
+        _show_plan(cell, options.size)
     return 0
+
+
+def _show_plan(cell: Cell, given: Sequence[str]) -> None:
+    """A cell's equations, and how it runs: its schedule, what is kept for backward, and what a step costs."""
+    sizes = dict.fromkeys(cell.axis_names, 128)
+    for text in given:
+        axis, _, n = text.partition("=")
+        if axis not in sizes or not n.isdigit() or int(n) < 1:
+            raise ArgumentError(message("show", f"--size {text}: write AXIS=N; the axes are {', '.join(sizes)}"))
+        sizes[axis] = int(n)
+    program = cell.program
+    print(f"{cell}\n\n    how it runs")
+    before = ""
+    for when, what in program.schedule():
+        _entry(f"    {when if when != before else '':<27}", what)
+        before = when
+    kept = [str(program.forward.names(n)) for n in [*cell.graph.states, *program.saved]]
+    print()
+    _entry("    kept for backward".ljust(31), ", ".join(kept))
+    cost = program.cost(sizes)
+    print(f"\n    a step of a sample, {' '.join(f'{a}={n}' for a, n in sizes.items())}, float32")
+    print(f"    {cost['forward']:,} flop forward, {cost['backward']:,} backward, {cost['kept']:,} bytes kept")
 
 
 def _ops(options: argparse.Namespace) -> int:

@@ -141,7 +141,7 @@ class Layout:
         spaces = {m: n * batch * self.rows[m] for m, n in self.slots.items() if m not in outside}
         spaces |= {
             "vectors": self.blocks["vectors"][-1],
-            "biases": self.blocks["z"][-1],
+            "biases": self.blocks["sums"][-1],
             "zeros": max(self.pad(a) for a in self.sizes),
         }
         self.offsets: dict[str, int] = {}
@@ -305,9 +305,9 @@ class Run:
             for start, node in zip(own.blocks["vectors"], own.loop.memories["vectors"].blocks.values(), strict=False):
                 value = np.asarray(machine.static[node.serial]).reshape(-1)
                 vectors[start : start + value.size] = value
-        biases = flat("biases", own.blocks["z"][-1])
+        biases = flat("biases", own.blocks["sums"][-1])
         biases.fill(0)
-        for start, node in zip(own.blocks["z"], own.loop.memories["z"].blocks.values(), strict=False):
+        for start, node in zip(own.blocks["sums"], own.loop.memories["sums"].blocks.values(), strict=False):
             for vector in own.loop.sums[node.serial].vectors:
                 biases[start : start + own.width(node)] += np.asarray(machine.static[vector.serial]).reshape(-1)
         flat("zeros", max(own.pad(a) for a in own.sizes)).fill(0)
@@ -372,7 +372,7 @@ def run_forward(
     chunk = max(1, min(T, -(-64 // rows))) if p.hoists else 1
     slots = {f"input{k}": T for k in range(len(xs))}
     slots |= {f"state{k}": T + 1 if keep or ragged or k == p.output_state else 2 for k in range(len(states))}
-    slots |= {"z": chunk, "scratch": 1, "tape": T if keep else 1} | ({"output": T} if p.output_state is None else {})
+    slots |= {"sums": chunk, "scratch": 1, "tape": T if keep else 1} | ({"output": T} if p.output_state is None else {})
     exposed = "output" if p.output_state is None else f"state{p.output_state}"
     own = layout(loop, cell, machine.sizes, dtype, slots, B, [*(f"input{k}" for k in range(len(xs))), exposed])
     run = Run(own)
@@ -431,7 +431,7 @@ class Stepper:
         self.runs: list[tuple[Any, ...]] = []
         self._held: list[Run] = []
         slots = {f"input{k}": 1 for k in range(len(graph.inputs))} | {f"state{k}": 2 for k in range(len(graph.states))}
-        slots |= {"z": 1, "scratch": 1, "tape": 1} | ({"output": 1} if p.output_state is None else {})
+        slots |= {"sums": 1, "scratch": 1, "tape": 1} | ({"output": 1} if p.output_state is None else {})
         exposed = "output" if p.output_state is None else f"state{p.output_state}"
         for arrays in layers:
             machine = Interpreter(p.plan, arrays)
@@ -476,9 +476,9 @@ def run_backward(
     T, B = len(tape.active), before.layout.batch
     columns = shares_units(cell, machine.arrays, T, B)
     loop_kernel, loop = kernel(cell, "backward", dtype, columns)
-    slots = {m: n for m, n in before.layout.slots.items() if m in loop.memories and m not in ("z", "scratch")}
+    slots = {m: n for m, n in before.layout.slots.items() if m in loop.memories and m not in ("sums", "scratch")}
     shared = tuple(slots)
-    slots |= {"d_output": 1 if d_output is None else T, "z": 1, "scratch": 1, "kept": T} | {
+    slots |= {"d_output": 1 if d_output is None else T, "sums": 1, "scratch": 1, "kept": T} | {
         f"carry{k}": 2 for k in range(len(graph.states))
     }
     own = layout(loop, cell, machine.sizes, dtype, slots, B, (*shared, "d_output"), p.later_weights)

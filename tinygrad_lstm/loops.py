@@ -9,7 +9,7 @@ Forward, for the rows lo..hi of a batch, which one thread owns for the whole seq
 Backward is the same from the last step to the first, with the transposed products; what can wait until all steps are
 done (the cotangents of inputs and weights) is left to the executor.
 
-Products that are added up share one block of a row of `z`: each starts from what is there, the first from the biases.
+Products that are added up share one block of a row of `sums`: each starts from what is there, the first from the biases.
 A value that is read in another stage, by a product, by the other loop or by the caller has a block in some memory; all
 others live in registers. Every quantity has a scope of its own (see `gemm`), and every row is computed by the same
 instructions in the same order, whatever rows are beside it.
@@ -177,7 +177,7 @@ class Loop:
         }
         self.known = {n.serial: memory for memory, nodes in known.items() for n in nodes}
         self.homes: dict[int, list[str]] = {}
-        self.memories: dict[str, Memory] = {m: Memory(m) for m in ("z", "scratch", "vectors")}
+        self.memories: dict[str, Memory] = {m: Memory(m) for m in ("sums", "scratch", "vectors")}
         for memory, nodes in [*known.items(), *homes.items()]:
             self.memories[memory] = self.memories.get(memory) or Memory(memory)
             for n in nodes:
@@ -230,10 +230,10 @@ class Loop:
         return n.serial in self.sums and not self.sums[n.serial].addends and n.serial not in self.homes
 
     def _place(self) -> None:
-        """Blocks of `z` for sums, of `scratch` for what is read in another stage or pass, or by a product or reduction."""
+        """Blocks of `sums` for sums, of `scratch` for what is read in another stage or pass, or by a product or reduction."""
         for s in sorted(self.sums.values(), key=lambda s: min((f.family, f.transposed, f.member) for f in s.factors)):
             if not self._direct(s):
-                self.memories["z"].add(s.node)
+                self.memories["sums"].add(s.node)
         for n in self.order:
             if n.serial in self.inside:
                 continue
@@ -285,7 +285,7 @@ class Loop:
             return self.known[node.serial]
         if node.serial in self.homes:
             return self.homes[node.serial][0]
-        return "z" if self._in_z(node) else "scratch"
+        return "sums" if self._in_z(node) else "scratch"
 
     def access(self, node: Node, memory: str | None = None) -> Access:
         """Where to read a value; or, with `memory`, where to write it."""
@@ -406,9 +406,9 @@ class Loop:
             x = self.address(self._memory_of(call.operand))
             row, z, z_row, slots = (
                 self.number("row", x),
-                self.address("z"),
-                self.number("row", "z"),
-                self.number("slots", "z"),
+                self.address("sums"),
+                self.number("row", "sums"),
+                self.number("slots", "sums"),
             )
             at = f" + {call.offset} * SIZE" if call.offset else ""
             A = f"{x} + (start * B + lo) * {row} * SIZE"
@@ -442,12 +442,28 @@ class Loop:
             for s, f in group:
                 first = s.node.serial not in self.started
                 self.started.add(s.node.serial)
-                memory = self.homes[s.node.serial][0] if self._direct(s) else "z"
+                memory = self.homes[s.node.serial][0] if self._direct(s) else "sums"
                 block = self.memories[memory].index(s.node) if memory in BLOCKED else 0
                 if not (calls and calls[-1].takes(s, f, first, memory, block)):
                     calls.append(_Call(self, first, memory, block))
                 calls[-1].factors.append((s, f))
         return calls
+
+    def work(self, stage: int) -> list[Node]:
+        """What the loop over rows and units of a stage computes."""
+        mine = [n for n in self.order if n.serial not in self.inside and self.stage[n.serial] == stage]
+        return [
+            n for n in mine if not self._in_z(n) and not (n.serial in self.sums and self._direct(self.sums[n.serial]))
+        ]
+
+    def products(self, stage: int) -> list[str]:
+        """The products before that loop, a line a call; stage -1: those that leave the time loop."""
+        self.started = set()
+        pairs = [(s, f) for s in self.sums.values() for f in s.factors]
+        early = [(s, f) for s, f in pairs if not self.backward and self._is_input(f.operand)]
+        taken = {id(f) for _, f in early}
+        late = [(s, f) for s, f in pairs if id(f) not in taken and self.stage[f.operand.serial] + 1 == stage]
+        return [call.comment for call in self._calls(early if stage < 0 else late)]
 
     def _own(self, call: _Call) -> tuple[str, str, str]:
         """This thread's panels of a call: how many, and how much further their weights and columns lie."""
@@ -488,7 +504,7 @@ class Loop:
                 f"{C}, 0, {c.stride}"
                 if not call.first
                 else f"{self.address('biases')}{at}, 0, 0"
-                if call.memory == "z"
+                if call.memory == "sums"
                 else f"{self.address('zeros')}, 0, 0"
             )
             text(f"# {call.comment}")
@@ -496,14 +512,11 @@ class Loop:
                 f"gemm(product, {A}, 1, 0, rows, {a.stride}, 1, {call.inner}, {call.weights}{shift}, {call.stride}, "
                 f"{C}, 0, {c.stride}, {D}, turn * {panels})"
             )
-        mine = [n for n in self.order if n.serial not in self.inside and self.stage[n.serial] == stage]
-        mine = [
-            n for n in mine if not self._in_z(n) and not (n.serial in self.sums and self._direct(self.sums[n.serial]))
-        ]
+        mine = self.work(stage)
         copies = self.copied if stage == self.stages - 1 else []
         if not mine and not copies:
             return
-        text("for r in range(lo, lo + rows):")
+        text("for row in range(lo, lo + rows):")
         with text:
             marker = len(text.lines)
             self.rows: dict[str, str] = {}
@@ -540,7 +553,9 @@ class Loop:
     # ------------------------------------------------------------------------------------------------------- statements
     def _row(self, a: Access, label: str) -> str:
         """The local name of an address in this row."""
-        inner = f"r * {a.stride} + {a.offset}" if a.stride and a.offset else f"r * {a.stride}" if a.stride else a.offset
+        inner = (
+            f"row * {a.stride} + {a.offset}" if a.stride and a.offset else f"row * {a.stride}" if a.stride else a.offset
+        )
         self.rows.setdefault(label, f"{label} = {a.base} + ({inner}) * SIZE" if inner else f"{label} = {a.base}")
         return label
 
@@ -567,8 +582,8 @@ class Loop:
         name, s = self.names(n), self.sums.get(n.serial)
         if s is not None:
             z = f"{name}_products"
-            place = self._row(self.access(n, memory="z"), f"{z}_at")
-            loads.append(f"{z} = load({place}, {j}, {self.scope(n, 'z')})")
+            place = self._row(self.access(n, memory="sums"), f"{z}_at")
+            loads.append(f"{z} = load({place}, {j}, {self.scope(n, 'sums')})")
             return f"{name} = {' + '.join([z, *(self._operand(a, here, loads, j) for a in s.addends)])}"
         args = [self._operand(a, here, loads, j) for a in n.args]
         if n.op.name in (
@@ -702,11 +717,11 @@ class _Call:
         return f"{', '.join(leaf for leaf, _ in leaves)} @ {self.loop.names(self.operand)}"
 
 
-BLOCKED = ("z", "scratch", "vectors", "tape", "kept")  # memories whose rows hold several quantities
+BLOCKED = ("sums", "scratch", "vectors", "tape", "kept")  # memories whose rows hold several quantities
 RESERVED = (
-    "t r j entry rows turn lo hi T B chunk start steps address place active load store gemm product real SIZE "
+    "t row j entry rows turn lo hi T B chunk start steps address place active load store gemm product real SIZE "
     "LANES part parts meeting met meet nan inf exp expm1 log log1p tanh sigmoid erf softplus sqrt sin cos tan sinh cosh floor abs min max "
-    "range z scratch vectors tape kept biases zeros packed output d_output "
+    "range sums scratch vectors tape kept biases zeros packed output d_output "
 ).split()
 BOOLEAN = (
     "less",

@@ -65,7 +65,7 @@ def derive(graph: CellGraph, families: dict[str, Family]) -> Plan:
     trace = graph.inputs[0].trace
     output_seed = trace.leaf("d_output", graph.output.shape)
     seeds = [trace.leaf(f"d_{s.name}'", s.shape) for s in graph.states]
-    found = sweep([graph.output, *graph.new_states], [output_seed, *seeds])
+    found = sweep([graph.output, *graph.new_states], [output_seed, *seeds], keep=True)
     cot = {serial: g for serial, g in found.items() if isinstance(g, Node)}
     state_cotangents = [cot.get(s.serial) for s in graph.states]
     input_cotangents = [cot.get(x.serial) for x in graph.inputs]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -157,3 +158,42 @@ class Program:
 
     def source(self, direction: str, dtype: Any) -> str:
         return (self.forward if direction == "forward" else self.backward).source(dtype)
+
+    # --------------------------------------------------------------------------------------------------- for readers
+    def schedule(self) -> list[tuple[str, str]]:
+        """(when, what) of everything that runs, in order; products by their names, elementwise work as a count."""
+        rows = []
+        for loop, direction in ((self.forward, "forward"), (self.backward, "backward")):
+            loop.source("float32")  # gives the quantities their names
+            for s in range(-1, loop.stages):
+                for text in loop.products(s):
+                    rows.append((f"{direction}, {'all steps at once' if s < 0 else 'each step'}", text))
+                count = len(loop.work(s))
+                if count:
+                    rows.append((f"{direction}, each step", f"{count} operations in one loop over rows and units"))
+        for k, found in enumerate(self.input_sums):
+            if found is not None:
+                members = ", ".join(sorted({f"{f.family}" for f in found.factors}))
+                rows.append(
+                    (
+                        "backward, all steps at once",
+                        f"d_{self.plan.graph.inputs[k].name}: transposed products of {members}",
+                    )
+                )
+        for g in self.weight_groups:
+            leaves = self.plan.families[g.family].leaves[g.member : g.member + len(g.nodes)]
+            rows.append(("backward, all steps at once", f"d_{', d_'.join(leaves)}: one product"))
+        return rows
+
+    def cost(self, sizes: Mapping[str, int], itemsize: int = 4) -> dict[str, int]:
+        """Of one step of one sample: floating-point operations forward and backward, bytes kept for backward."""
+
+        def length(n: Node) -> int:
+            return 1 if n.shape[-1] == 1 else sizes[n.shape[-1]]
+
+        products = sum(2 * length(s.node) * length(f.operand) for s in self.forward.sums.values() for f in s.factors)
+        ahead, back = (
+            sum(length(n) for s in range(loop.stages) for n in loop.work(s)) for loop in (self.forward, self.backward)
+        )
+        kept = sum(length(n) for n in [*self.saved, *self.plan.graph.states])
+        return {"forward": products + ahead, "backward": 2 * products + back, "kept": kept * itemsize}
