@@ -21,6 +21,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import geometric_mean, median
@@ -160,20 +161,16 @@ class Worker:
     def trial(self) -> float | str:
         """What a call takes; or why there is no answer any more."""
         assert self.process.stdin is not None
-        try:
+        with suppress(BrokenPipeError):
             self.process.stdin.write("trial\n")
             self.process.stdin.flush()
-        except BrokenPipeError:
-            pass
         answer = self._answer()
         return float(answer["value"]) if "value" in answer else str(answer["missing"])
 
     def close(self) -> None:
         assert self.process.stdin is not None and self.process.stdout is not None
-        try:
+        with suppress(BrokenPipeError):
             self.process.stdin.close()
-        except BrokenPipeError:
-            pass
         self.process.wait()
         self.process.stdout.close()
 

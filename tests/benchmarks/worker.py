@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-AT_LEAST = float(os.environ.get("BENCHMARK_AT_LEAST", "0.05"))  # seconds a trial lasts; short calls are repeated
+AT_LEAST = float(os.environ.get("BENCHMARK_AT_LEAST", "0.1"))  # seconds a trial lasts; short calls are repeated
 
 
 def once(trial: Callable[[], Any]) -> tuple[float, bool]:
