@@ -30,7 +30,7 @@ from typing import Any
 THREADS = int(os.environ.get("BENCHMARK_THREADS", "2"))
 SETTLE = 0.02  # seconds before a trial: a pool of threads spins on after the one before
 ROOT = Path(__file__).parents[2]
-WIDTH = 100
+WIDTH = 80
 OURS = "tinygrad_lstm"
 
 

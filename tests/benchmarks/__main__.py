@@ -60,9 +60,13 @@ def main(arguments: list[str] | None = None) -> int:
         add(run, name, module.__doc__ or name, results, verdicts)
         good &= all(v.holds for v in [*(v for r in results for v in r.verdicts()), *verdicts])
     run["suites"] = {name: run["suites"][name] for name in SUITES if name in run["suites"]}
-    for path, text in ((chosen.json, as_json), (chosen.markdown, markdown), (chosen.plot, svg)):
-        if path:
-            write(path, text(run))
+    if chosen.json:
+        write(chosen.json, as_json(run))
+    if chosen.plot:
+        write(chosen.plot, svg(run))
+    if chosen.markdown:
+        folder = Path(chosen.markdown).resolve().parent
+        write(chosen.markdown, markdown(run, os.path.relpath(chosen.plot, folder) if chosen.plot else None))
     return 0 if good or chosen.quick else 1
 
 

@@ -106,8 +106,10 @@ def as_json(run: Run) -> str:
 
 
 # ----------------------------------------------------------------------------------------------------------- Markdown
-def markdown(run: Run) -> str:
-    lines = ["| the machine | |", "| --- | --- |"]
+def markdown(run: Run, picture: str | None = None) -> str:
+    """Tables of all suites; `picture` is where the plot lies, seen from the page."""
+    lines = [f"![Times ours that the others take, suite by suite; every figure is in the tables below]({picture})", ""] if picture else []
+    lines += ["| the machine | |", "| --- | --- |"]
     lines += [f"| {name} | {text} |" for name, text in run["machine"].items()]
     lines += [f"| date | {run['date']} |", ""]
     if run["quick"]:
