@@ -128,3 +128,17 @@ def test_help_names_every_command(capsys):
         main(["--help"])
     out = capsys.readouterr().out
     assert caught.value.code == 0 and all(command in out for command in ("demo", "draw", "show", "ops", "bench"))
+
+
+@pytest.mark.parametrize(("text", "line"), [("import nothing_here\n", 1), ("x = 3\ndef (\n", 2)])
+def test_a_file_that_does_not_run_is_named_with_its_line(text, line, tmp_path, capsys):
+    file = tmp_path / "bad.py"
+    file.write_text(text)
+    assert main(["show", f"{file}:x"]) == 2
+    assert f"bad.py, line {line}: " in capsys.readouterr().err
+
+
+def test_a_seed_is_not_negative(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["demo", "--seed", "-1"])
+    assert caught.value.code == 2 and "not a number of at least 0" in capsys.readouterr().err

@@ -359,3 +359,24 @@ def test_named_functions():
     same(tl.gelu(x, approximate="tanh"), 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))))
     for f in (tl.gelu, lambda a: tl.gelu(a, approximate="tanh"), tl.elu, tl.leaky_relu):
         tl.check_grads(f, [x + 0.1])
+
+
+@pytest.mark.parametrize("name", ["sum", "max", "min", "argmax", "argmin"])
+@pytest.mark.parametrize("axis", [0, -1, None])
+def test_a_number_has_the_axis_that_numpy_grants_it(name, axis):
+    assert getattr(tl, name)(tl.tensor(3.0), axis=axis).item() == getattr(np, name)(np.float32(3.0), axis=axis)
+
+
+def test_too_large_a_number_is_inf_without_a_warning():
+    assert tl.tensor([1e300]).tolist() == [np.inf]
+
+
+def test_numpys_own_arguments_are_refused_in_our_words():
+    with pytest.raises(tl.ArgumentError, match=r"(?s)`np\.mean`.*dtype"):
+        np.mean(tl.tensor([1.0]), dtype=np.float64)
+
+
+def test_a_rule_that_returns_no_tuple_is_named():
+    double = tl.elementwise("test_double", code="{0} * 2", vjp=lambda g, y, x: g * 2)
+    with pytest.raises(tl.ArgumentError, match="`test_double`: its vjp must return a tuple of 1"):
+        double(tl.tensor([1.0], requires_grad=True)).sum().backward()

@@ -355,3 +355,22 @@ def test_inputs_of_lower_precision_keep_their_own_gradient_dtype(rng):
     x = tl.tensor(rng.standard_normal((4, 2, 2)).astype(np.float32), requires_grad=True)
     layer(x)[0].sum().backward()
     assert x.grad.dtype == np.float32
+
+
+def test_a_step_of_a_cell_whose_state_meets_no_parameter(rng):
+    @tl.cell(x="input", h="hidden", n="count")
+    def average(x, /, h, n):
+        h = h * 0.9 + tl.mean(x, axis=-1, keepdims=True)
+        n = n + 1.0
+        return h, n
+
+    layer = tl.nn.Recurrent(average, input=2, hidden=3, count=4)
+    x = rng.standard_normal((5, 6, 2)).astype(np.float32)
+    out, (h, n) = layer(x)
+    states = None
+    for t in range(5):
+        step, states = layer.step(x[t], states)
+        np.testing.assert_array_equal(step.numpy(), out.numpy()[t])
+    np.testing.assert_array_equal(states[0].numpy(), h.numpy())
+    np.testing.assert_array_equal(states[1].numpy(), np.full((1, 6, 4), 5, np.float32))
+    np.testing.assert_array_equal(n.numpy(), states[1].numpy())

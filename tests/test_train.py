@@ -464,3 +464,16 @@ def test_silence(capsys):
     model, arguments = make()
     fit(model, **arguments)
     assert capsys.readouterr() == ("", "")
+
+
+def test_the_optimizer_of_another_model_is_refused():
+    model, other = tl.nn.Linear(2, 2), tl.nn.Linear(2, 2)
+    batches = [(np.ones((3, 2), np.float32), np.zeros((3, 2), np.float32))]
+    with pytest.raises(tl.ArgumentError, match="holds none of this model's parameters"):
+        tl.fit(
+            model,
+            batches,
+            loss=tl.nn.functional.mse_loss,
+            optimizer=tl.optim.SGD(other.parameters(), lr=0.1),
+            progress=False,
+        )

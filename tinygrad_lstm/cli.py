@@ -10,6 +10,7 @@ import runpy
 import subprocess
 import sys
 import textwrap
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -49,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     demo = commands.add_parser("demo", help="train a character LSTM on Python's standard library: the main job")
     demo.add_argument("--steps", type=_count, metavar="N", help=f"updates (default {Settings.steps})")
     demo.add_argument("--hidden", type=_count, metavar="N", help=f"units (default {Settings.hidden})")
-    demo.add_argument("--seed", type=int, metavar="N", help=f"of weights and sample (default {Settings.seed})")
+    demo.add_argument("--seed", type=_seed, metavar="N", help=f"of weights and sample (default {Settings.seed})")
     demo.add_argument("--text", metavar="PATH", help="a UTF-8 file, or a folder of them, to learn from")
     demo.add_argument("--resume", action="store_true", help="go on with the run in the folder")
     demo.add_argument(
@@ -95,6 +96,12 @@ def _count(text: str) -> int:
     if n < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least 1")
     return n
+
+
+def _seed(text: str) -> int:
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least 0")
+    return int(text)
 
 
 # ------------------------------------------------------------------------------------------------------------ commands
@@ -205,7 +212,18 @@ def find_cell(text: str) -> Cell:
         raise ArgumentError(message("cell", f"no built-in cell {text!r}", remedy=remedy))
     if not Path(path).is_file():
         raise FileError(message("cell", f"there is no file {path}"))
-    found = {key: value for key, value in runpy.run_path(path).items() if isinstance(value, Cell)}
+    try:
+        scope = runpy.run_path(path)
+    except OURS:
+        raise
+    except Exception as error:
+        lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == path]
+        line = getattr(error, "lineno", None) or (lines[-1] if lines else None)
+        place = f"{path}, line {line}" if line else path
+        raise ArgumentError(
+            message("cell", f"{place}: {type(error).__name__}: {error}", remedy="the file must run")
+        ) from None
+    found = {key: value for key, value in scope.items() if isinstance(value, Cell)}
     if name in found:
         return found[name]
     own = {key: cell for key, cell in found.items() if not key.startswith("_")}

@@ -419,10 +419,14 @@ class Stepper:
         cell: Cell,
         layers: Sequence[Mapping[str, np.ndarray]],
         widths: Sequence[Sequence[int]],
+        held: Sequence[int],
         batch: int | None,
         dtype: np.dtype,
     ):
-        """layers : the family arrays of each; widths : the sizes of the inputs of each; batch : None for no such axis."""
+        """layers : the family arrays of each; widths : the sizes of the inputs of each; held : of the states.
+
+        batch : None for no such axis.
+        """
         p, graph = cell.program, cell.graph
         self.kernel, loop = kernel(cell, "forward", dtype)
         at = slice(None) if batch is not None else 0
@@ -436,6 +440,8 @@ class Stepper:
         for arrays in layers:
             machine = Interpreter(p.plan, arrays)
             for node, width in zip(graph.inputs, widths[len(self.runs)], strict=True):
+                machine.sizes.setdefault(node.shape[-1], width)
+            for node, width in zip(graph.states, held, strict=True):
                 machine.sizes.setdefault(node.shape[-1], width)
             machine.run(p.plan.static, machine.static)
             own = layout(loop, cell, machine.sizes, dtype, slots, batch, ())

@@ -226,11 +226,14 @@ def _axes(name: str, axis: Axis, ndim: int) -> tuple[int, ...] | None:
     return (_axis(name, axis, ndim),)
 
 
+_ONLY = (0, -1, (0,), (-1,))  # NumPy takes these for the axis that a number does not have (but not in mean)
+
+
 def _reduce(name: str, a: ArrayLike, axis: Axis, keepdims: bool) -> Any:
     a = _value(a)
     if isinstance(a, Node):
         return a.apply(name, a, axis=axis, keepdims=keepdims)
-    axes = _axes(name, axis, a.ndim)
+    axes = _axes(name, None if a.ndim == 0 and name != "mean" and axis in _ONLY else axis, a.ndim)
     if (
         name in ("max", "min")
         and a.size == 0
@@ -380,7 +383,7 @@ def cumsum(a: ArrayLike, axis: int | None = None) -> Tensor:
 
 def _arg(name: str, a: ArrayLike, axis: int | None, keepdims: bool) -> Tensor:
     a = _lift(a)
-    k = None if axis is None else _axis(name, axis, a.ndim)
+    k = None if axis is None or (a.ndim == 0 and axis in _ONLY) else _axis(name, axis, a.ndim)
     if (a.size if k is None else a.shape[k]) == 0:
         raise ShapeError(message(name, "has no value over an empty axis", {"a": a}))
     return evaluate(name, a, axis=k, keepdims=bool(keepdims))

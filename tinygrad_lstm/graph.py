@@ -17,7 +17,7 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
 
-from .errors import ShapeError, TraceError, message
+from .errors import ArgumentError, ShapeError, TraceError, message
 
 Number = bool | int | float
 NUMBERS = (bool, int, float)
@@ -68,6 +68,14 @@ class Op:
             return [rule(g, y, *args, **attr) if w and rule else None for rule, w in zip(self.vjp, wanted, strict=True)]
         assert self.vjp is not None
         terms = self.vjp(g, y, *y.args, **y.attr)
+        if not isinstance(terms, tuple | list) or len(terms) != len(wanted):
+            raise ArgumentError(
+                message(
+                    self.name,
+                    f"its vjp must return a tuple of {len(wanted)}, one cotangent an argument",
+                    remedy="lambda g, y, x: (g * ...,)",
+                )
+            )
         return [t if w else None for t, w in zip(terms, wanted, strict=True)]
 
     def __repr__(self) -> str:

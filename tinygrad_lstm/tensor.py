@@ -13,7 +13,7 @@ import numpy as np
 
 from . import codegen, ops
 from .autodiff import history, sweep
-from .errors import ArgumentError, BoundsError, GradientError, ShapeError, describe, message
+from .errors import ArgumentError, BoundsError, GradientError, ShapeError, TraceError, describe, message
 from .graph import NUMBERS, Node, Op, Slot, Value, next_serial
 
 ArrayLike = Any  # Tensor, ndarray, number or nested list of numbers
@@ -333,7 +333,14 @@ class Tensor(Value):
             raise ArgumentError(
                 message(f"np.{function.__name__}", "has no gradient rule here", remedy="use x.numpy() for a constant")
             )
-        return ours(*args, **kwargs)
+        try:
+            return ours(*args, **kwargs)
+        except TypeError as error:
+            if isinstance(error, ArgumentError | TraceError) or "unexpected keyword" not in str(error):
+                raise
+            raise ArgumentError(
+                message(f"np.{function.__name__}", f"{error}", remedy="use x.numpy() for a constant")
+            ) from None
 
     # ------------------------------------------------------------------------------------------------------- indexing
     def __getitem__(self, index: Any) -> Tensor:
@@ -482,7 +489,8 @@ def _to_array(data: Any, dtype: Any = None) -> np.ndarray:
         and array.dtype.kind in "fiu"
         and not _holds_numpy(data)
     ):
-        array = array.astype(np.float32)
+        with np.errstate(over="ignore"):  # too large for float32: inf, as in every operation
+            array = array.astype(np.float32)
     return array
 
 

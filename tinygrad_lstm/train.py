@@ -224,6 +224,14 @@ def _check(
         refuse("metrics= goes with loss=", {"metrics": metrics}, "let step return (loss, states, {'accuracy': ...})")
     if not hasattr(optimizer, "step") or not hasattr(optimizer, "zero_grad"):
         refuse("the optimizer must be one of tl.optim", {"optimizer": optimizer}, "tl.optim.Adam(model.parameters())")
+    moved = {id(p) for group in getattr(optimizer, "param_groups", ()) for p in group["params"]}
+    own = model.parameters()
+    if moved and own and not any(id(p) in moved for p in own):
+        refuse(
+            "the optimizer holds none of this model's parameters",
+            {"model": type(model).__name__},
+            "make it of this model: tl.optim.Adam(model.parameters())",
+        )
     if not callable(batches) and not hasattr(batches, "__iter__"):
         refuse("batches must be a list, an iterator, or a function that gives one", {"batches": batches})
     for name, count in counts.items():

@@ -323,7 +323,8 @@ class _Stack(Module):
         layers = [{f: a.data for f, a in self._arrays(s).items()} for s in self.suffixes]
         axes = [self.cell.axes[x][0] for x in self.cell.inputs]
         widths = [[1 if a == 1 else self._layer_sizes(k)[a] for a in axes] for k in range(self.num_layers)]
-        stepper = Stepper(self.cell, layers, widths, batch, self.dtype)
+        held = [self._size(self.cell.axes[s][0]) for s in self.cell.states]
+        stepper = Stepper(self.cell, layers, widths, held, batch, self.dtype)
         shapes = [x.shape for x in inputs], [s.shape for s in states]
         self._stream = (changes[0], *shapes, stepper, len(inputs) > 1, self.dtype)
 
