@@ -206,6 +206,32 @@ def test_more_context_is_better_on_real_text():
     assert 6 > bits[0] > bits[1] + 0.5 > bits[2] + 1 > 2
 
 
+# ---------------------------------------------------------------------------------------------------------- recordings
+def test_the_vowels_are_those_of_the_repository():
+    """Counts as its page says; the first frame and the last as its files print them."""
+    training, test = data.japanese_vowels()
+    np.testing.assert_array_equal(np.bincount(training.speakers), [30] * 9)
+    np.testing.assert_array_equal(np.bincount(test.speakers), [31, 35, 88, 44, 29, 24, 40, 50, 29])
+    assert (training.lengths.min(), training.lengths.max()) == (7, 26)
+    assert (test.lengths.min(), test.lengths.max()) == (7, 29)
+    first = [1.860936, -0.207383, 0.261557, -0.214562, -0.171253, -0.118167, -0.277557, 0.025668, 0.126701, -0.306756]
+    np.testing.assert_allclose(training.frames[0, 0, :10], np.float32(first), rtol=0)
+    for part in (training, test):
+        assert part.frames.dtype == np.float32 and part.frames.shape[2] == 12
+        beyond = np.arange(len(part.frames))[:, None] >= part.lengths
+        assert not part.frames[beyond].any() and part.frames[~beyond].any(axis=-1).all()
+
+
+def test_the_sun_had_these_spots():
+    months, numbers = data.sunspots()
+    assert months[0] == np.datetime64("1749-01") and months[-1] == np.datetime64("1983-12")
+    assert np.diff(months).astype(int).tolist() == [1] * (len(numbers) - 1)
+    np.testing.assert_array_equal(numbers[:3], np.float32([58.0, 62.6, 70.0]))
+    np.testing.assert_array_equal(numbers[-3:], np.float32([55.8, 33.3, 33.4]))
+    assert months[numbers.argmax()] == np.datetime64("1957-10") and numbers.max() == np.float32(253.8)
+    assert numbers.mean(dtype=float) == pytest.approx(51.27, abs=0.01)  # R: mean(sunspots)
+
+
 def test_the_examples_in_the_docstrings_are_true():
     done = doctest.testmod(data, extraglobs={"tl": tl, "np": np})
     assert done.attempted > 10 and done.failed == 0
