@@ -94,16 +94,15 @@ def module_scene(module: Any, depth: int | None = None, **_: Any) -> dict[str, A
     """What the interactive page is given of a module: parameters in groups, a group a module, folded within `depth`."""
     root = _tree(module)
     everyone: list[tuple[_Tree, int, int]] = []  # (module, place of what it is in, level)
-    waiting = [(root, -1, 0)]
+    leaves: list[tuple[str, Any, int]] = []  # (name from the outside, parameter, place of its module)
+    waiting = [(root, -1, 0, "")]
     while waiting:
-        t, above, level = waiting.pop()
-        everyone.append((t, above, level))
-        waiting += [(c, len(everyone) - 1, level + 1) for c in reversed(t.children)]
-    leaves, texts = [], Pool()
-    for place, (t, _above, _level) in enumerate(everyone):
+        t, above, level, path = waiting.pop()
         own = {name for name, _ in t.own()}
-        leaves += [(name, p, place) for name, p in t.module.named_parameters() if name in own]
-    base, number = len(leaves), {id(t): k for k, (t, _, _) in enumerate(everyone)}
+        leaves += [(path + n, p, len(everyone)) for n, p in t.module.named_parameters() if n in own]
+        everyone.append((t, above, level))
+        waiting += [(c, len(everyone) - 1, level + 1, f"{path}{c.name}.") for c in reversed(t.children)]
+    texts, base, number = Pool(), len(leaves), {id(t): k for k, (t, _, _) in enumerate(everyone)}
     groups = []
     for t, _above, level in everyone:
         opened = bool(t.children) and (depth is None or level < depth)

@@ -152,12 +152,12 @@ def _groups(inside: list[Value], number: dict[int, int], step: dict[int, tuple[i
             if long and s == 2:
                 run = group(f"steps 2 to {count - 2}", False, -1)
             middle = long and 2 <= s < count - 1
-            at = group(f"step {s}", not middle and len(here) <= 400, run if middle else -1)
+            frame = group(f"step {s}", not middle and len(here) <= 400, run if middle else -1)
             for n in by_step[k, s]:
-                parents[n] = at
+                parents[n] = frame
             if k in left_out and after is not None and after != s + 1:
                 group(f"steps {s + 1} to {after - 1}, left out of this page", False, run if middle else -1)
-                groups[-1] |= {"gone": k, "after": at}
+                groups[-1] |= {"gone": k, "after": frame}
     return groups, parents + above
 
 
@@ -188,8 +188,8 @@ def form(v: Value) -> str:
         return plain(f"{args[0]}[{_index(v.attr['index'])}]")
     if hasattr(v.attr.get("cell"), "name"):
         return plain(f"{v.attr['cell'].name} over time ({', '.join(args)})")
-    plain_kinds = (bool, int, float, str, tuple, list, type(None))
-    named = [f"{k}={a}" for k, a in v.attr.items() if isinstance(a, plain_kinds)]
+    plain_kinds = (bool, int, float, str, tuple, list)
+    named = [f"{k}={a}" for k, a in v.attr.items() if isinstance(a, plain_kinds) and a is not False]
     return plain(f"{symbol}({', '.join([*args, *named])})")
 
 

@@ -26,7 +26,9 @@ class Tour:
         self.read = block(cell.graph)
         self.texts = Pool()
         self.keys: list[str] = []
-        self.columns: dict[str, list[Any]] = {k: [] for k in ("head", "name", "kind", "equation", "shape", "doc", "args")}
+        self.columns: dict[str, list[Any]] = {
+            k: [] for k in ("head", "name", "kind", "equation", "shape", "doc", "args")
+        }
 
     def add(self, key: str, head: str, kind: str, equation: str = "", shape: Any = (), doc: str = "") -> None:
         key = plain(key)
@@ -77,7 +79,11 @@ class Tour:
 
     def scene(self, links: Sequence[tuple[str, str]], light: str, dark: str) -> dict[str, Any]:
         number = {key: k for k, key in enumerate(self.keys)}
-        edges = [(number[a], number[b]) for a, b in dict.fromkeys((plain(a), plain(b)) for a, b in links) if a in number and b in number]
+        edges = [
+            (number[a], number[b])
+            for a, b in dict.fromkeys((plain(a), plain(b)) for a, b in links)
+            if a in number and b in number
+        ]
         for a, b in edges:
             if a != b:
                 self.columns["args"][b].append(a)

@@ -1,12 +1,14 @@
 // Arrays as the page gets them: [smallest, mean, largest, deviation, not finite, rows, columns, scale, data].
 
 const LEVELS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz+-/";
-const POSITIVE = [29, 78, 216], NEGATIVE = [245, 158, 11], BROKEN = [220, 38, 38]; // one dark, one light: also in grey
+// One strong, one weak against the page, so that they differ in grey as well; and what is not finite.
+const INKS = { light: [[29, 78, 216], [245, 158, 11], [220, 38, 38]], dark: [[125, 200, 255], [200, 105, 0], [255, 60, 60]] };
+const inks = () => INKS[document.documentElement.classList.contains("dark") ? "dark" : "light"];
 
 function number(v) {
-  if (typeof v !== "number") return String(v).replace("-", "−");
+  if (typeof v !== "number") return String(v).replaceAll("-", "−");
   const a = Math.abs(v);
-  return (a && (a < 1e-3 || a >= 1e5) ? v.toExponential(2) : String(+v.toPrecision(3))).replace("-", "−");
+  return (a && (a < 1e-3 || a >= 1e5) ? v.toExponential(2) : String(+v.toPrecision(3))).replaceAll("-", "−");
 }
 
 function entries(packed) { // the numbers, row by row; null where a whole block is not finite
@@ -25,20 +27,22 @@ function says(packed) {
 }
 
 function paint(packed, canvas) { // one pixel an entry
+  const [positive, negative, broken] = inks();
   const [, , , , , rows, columns] = packed, numbers = entries(packed);
   const most = Math.max(...numbers.map(v => Number.isFinite(v) ? Math.abs(v) : 0)) || 1;
   canvas.width = columns; canvas.height = rows;
   const context = canvas.getContext("2d"), image = context.createImageData(columns, rows);
   numbers.forEach((v, k) => {
-    const fine = Number.isFinite(v), ink = fine ? (v < 0 ? NEGATIVE : POSITIVE) : BROKEN;
+    const fine = Number.isFinite(v), ink = fine ? (v < 0 ? negative : positive) : broken;
     image.data.set([...ink, fine ? Math.round(255 * Math.abs(v) / most) : 255], 4 * k);
   });
   context.putImageData(image, 0, 0);
   return canvas;
 }
 
-const pictures = new WeakMap();
-function strip(packed) { // as an address of data, made once
-  if (!pictures.has(packed)) pictures.set(packed, paint(packed, document.createElement("canvas")).toDataURL());
-  return pictures.get(packed);
+const pictures = new Map();
+function strip(packed) { // as an address of data, made once in each theme
+  const made = pictures.get(inks()) || pictures.set(inks(), new WeakMap()).get(inks());
+  if (!made.has(packed)) made.set(packed, paint(packed, document.createElement("canvas")).toDataURL());
+  return made.get(packed);
 }

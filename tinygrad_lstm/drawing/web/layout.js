@@ -76,6 +76,7 @@ function layout({ size, parent, open, children, edges }) {
         c.x = c.lane ? x : x + (w - c.w) / 2;
         if (c.lane) c.w = w;
         if (c.port === "out") c.x = x + w;
+        [c.left, c.right] = [c.port ? c.x : x, c.port ? c.x : x + w]; // a wire may turn beside its column only
         top = Math.min(top, c.y - c.h / 2); bottom = Math.max(bottom, c.y + c.h / 2);
       }
       x += w + GAP.column;
@@ -91,11 +92,14 @@ function layout({ size, parent, open, children, edges }) {
     const runs = new Map(); // lanes -> what runs along them
     const wires = links.map(({ from, to, key, edges }) => {
       const out = from.y + reach(from, key, "outs"), into = to.y + reach(to, key, "ins");
-      const points = [[from.x + from.w, out], [to.x, into]];
+      const points = [[from.x + from.w, out], [from.right, out], [to.left, into], [to.x, into]];
       if (to.lane) runs.set(to, [...(runs.get(to) || []), ...edges]);
       return { points, edges, arrow: typeof to.id === "number" && !to.inner?.ins.has(key) };
     });
-    for (const [lane, edges] of runs) wires.push({ points: [[lane.x, lane.y], [lane.x + lane.w, lane.y]], edges });
+    for (const [lane, edges] of runs) {
+      const [a, b] = [[lane.x, lane.y], [lane.x + lane.w, lane.y]];
+      wires.push({ points: [a, a, b, b], edges });
+    }
     const heights = kind => new Map([...cells.values()].filter(c => c.port === kind)
       .map(c => [c.id.slice(kind.length + 1), c.y]));
     const h = bottom - top + (outer ? 2 * GAP.rim + GAP.head : 0);

@@ -93,8 +93,9 @@ function theme(to) {
   document.documentElement.dataset.theme = to;
   const night = to === "dark" || (to === "auto" && dark.matches);
   document.documentElement.classList.toggle("dark", night);
-  if (picture.theme) { picture.theme(night); passes.changed(); mark(); }
-  byId("theme").textContent = { auto: "◐", light: "☀", dark: "☾" }[to];
+  picture.theme(night); passes.changed(); mark();
+  if (chosen !== null && !byId("about").hidden) about.show(chosen);
+  byId("theme").textContent = night ? "dark" : "light";
   byId("theme").setAttribute("aria-label", `theme: ${to}`);
 }
 const turnTheme = () => theme({ auto: dark.matches ? "light" : "dark", light: "dark", dark: "light" }[document.documentElement.dataset.theme]);

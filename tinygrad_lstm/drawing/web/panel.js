@@ -64,8 +64,8 @@ function panel(scene, place, choose, fold) {
 
   return {
     show(i) {
-      const about = html("article"), kinds = { layer: "learned layer", pointwise: "pointwise operation", frame: "group",
-        value: "value in between" };
+      const about = html("article"), kinds = { layer: "learned layer", pointwise: "pointwise operation",
+        frame: scene.isGroup(i) ? "group" : "step", value: "value in between" };
       about.append(html("h2", { tabindex: -1 }, scene.label(i)));
       const kind = scene.kind(i), facts = [kinds[kind] || kind, scene.shape(i), scene.dtype(i)];
       about.append(html("p", { class: "kind" }, facts.filter(Boolean).join(" · ")));

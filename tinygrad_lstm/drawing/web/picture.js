@@ -48,9 +48,9 @@ function laidOut(scene, world) {
     fill();
   }
 
-  function way([[ax, ay], [bx, by]]) {
-    const bend = Math.max((bx - ax) / 2, 12);
-    return ay === by ? `M${ax} ${ay}H${bx}` : `M${ax} ${ay}C${ax + bend} ${ay} ${bx - bend} ${by} ${bx} ${by}`;
+  function way([[x], [ax, ay], [bx, by], [end]]) {
+    const bend = (bx - ax) / 2;
+    return ay === by ? `M${x} ${ay}H${end}` : `M${x} ${ay}H${ax}C${ax + bend} ${ay} ${bx - bend} ${by} ${bx} ${by}H${end}`;
   }
 
   const item = (i, kind, { x, y }) => {
@@ -81,17 +81,19 @@ function laidOut(scene, world) {
   function fill() { // what each box shows of its value, or of its gradient
     for (const [i, made] of boxes) {
       if (scene.isGroup(i)) continue;
-      made.querySelectorAll(".says, image").forEach(e => e.remove());
+      made.querySelectorAll(".says, .strip, image").forEach(e => e.remove());
       const packed = scene[shows](i), place = places.box.get(i);
       if (!packed) continue;
       made.append(element("text", { x: place.w / 2, y: 41, class: "says" }, (shows === "gradient" ? "∂ " : "") + says(packed)));
-      if (many(packed)) made.append(element("image", { x: 7, y: place.h - 15, width: place.w - 14, height: 10,
-        preserveAspectRatio: "none", href: strip(packed) }));
+      if (!many(packed)) continue;
+      const where = { x: 7, y: place.h - 15, width: place.w - 14, height: 10 };
+      made.append(element("rect", { ...where, class: "strip" }),
+        element("image", { ...where, preserveAspectRatio: "none", href: strip(packed) }));
     }
   }
 
   return {
-    draw, folds: true,
+    draw, folds: true, theme: fill,
     size: () => [places.w, places.h],
     shown: () => [...places.box.keys()].filter(i => !scene.open(i)),
     element: i => boxes.get(i),
@@ -128,7 +130,7 @@ function drawnBefore(scene, world, drawings) {
   }
 
   function place(i) {
-    const b = boxes.get(i).getBBox(), to = boxes.get(i).getCTM(), from = world.getCTM().inverse().multiply(to);
+    const b = boxes.get(i).getBBox(), to = boxes.get(i).getScreenCTM(), from = world.getScreenCTM().inverse().multiply(to);
     return { x: b.x * from.a + from.e, y: b.y * from.d + from.f, w: b.width * from.a, h: b.height * from.d };
   }
 
@@ -147,19 +149,21 @@ function drawnBefore(scene, world, drawings) {
 
 // Moving and zooming: by mouse, wheel, fingers and keys.
 function viewer(svg, world, picture) {
-  let x = 0, y = 0, scale = 1;
+  let x = 0, y = 0, scale = 1, fitted = null; // fitted: the least scale of a picture that is shown as a whole
   const pointers = new Map();
   let moved = 0;
   const apply = () => world.setAttribute("transform", `translate(${x} ${y}) scale(${scale})`);
   const room = () => [svg.clientWidth || 800, svg.clientHeight || 600];
   function zoom(factor, cx = room()[0] / 2, cy = room()[1] / 2) {
     const next = Math.min(Math.max(scale * factor, .005), 12);
+    fitted = null;
     x = cx - (cx - x) * next / scale; y = cy - (cy - y) * next / scale; scale = next;
     apply();
   }
-  function move(dx, dy) { x += dx; y += dy; apply(); }
+  function move(dx, dy) { fitted = null; x += dx; y += dy; apply(); }
   function all(least = 0) {
     const [w, h] = picture.size(), [W, H] = room();
+    fitted = least;
     scale = Math.min(Math.max(Math.min((W - 32) / w, (H - 32) / h), least), 1.6);
     x = w * scale > W - 32 ? 16 : (W - w * scale) / 2; y = (H - h * scale) / 2;
     apply();
@@ -168,10 +172,11 @@ function viewer(svg, world, picture) {
     const p = picture.place(i), [W, H] = room(), size = scale < .45 ? .9 : scale;
     const cx = x + (p.x + p.w / 2) * scale, cy = y + (p.y + p.h / 2) * scale;
     if (!always && size === scale && cx > W * .08 && cx < W * .92 && cy > H * .08 && cy < H * .92) return;
-    scale = size;
+    fitted = null; scale = size;
     x = W / 2 - (p.x + p.w / 2) * scale; y = H / 2 - (p.y + p.h / 2) * scale;
     apply();
   }
+  new ResizeObserver(() => { if (fitted !== null) all(fitted); }).observe(svg);
   svg.addEventListener("wheel", e => {
     e.preventDefault();
     const r = svg.getBoundingClientRect();
