@@ -27,7 +27,7 @@ FLOORS = [
     {"cells", "execute"},
     {"scan", "init", "optim"},
     {"nn"},
-    {"checkpoint", "data", "drawing", "inspect", "onnx", "interop", "parallel"},
+    {"checkpoint", "data", "drawing", "inspection", "onnx", "interop", "parallel"},
     {"train", "plot"},
     {"demo"},
     {"cli"},

@@ -7,7 +7,7 @@ from . import cells, data, init, nn, optim, plot
 from .cell import cell
 from .checkpoint import load, save
 from .drawing import draw
-from .errors import ArgumentError, FileError, GradientError, MissingExtra, ShapeError, TraceError
+from .errors import AnomalyError, ArgumentError, FileError, GradientError, MissingExtra, ShapeError, TraceError
 from .functions import (
     arange,
     argmax,
@@ -58,6 +58,7 @@ from .functions import (
 )
 from .fuse import fuse
 from .gradients import check_grads, grad, value_and_grad
+from .inspection import detect_anomaly, memory_map, record
 from .ops import (
     abs,
     add,

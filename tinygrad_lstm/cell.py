@@ -60,10 +60,10 @@ class Cell:
         """The same cell with loops that leave these quantities, and their cotangents, for a recording."""
         found = self._watching.get(tuple(names))
         if found is None:
+            program = Program(self.plan, self.name, [self.quantity(n) for n in names])
             found = object.__new__(Cell)
-            found.__dict__.update(self.__dict__)
+            found.__dict__.update(self.__dict__, program=program)  # the same plan, derived by now
             found.watched = tuple(names)
-            found.__dict__["program"] = Program(self.plan, self.name, [self.quantity(n) for n in names])
             self._watching[tuple(names)] = found
         return found
 

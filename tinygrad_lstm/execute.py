@@ -542,7 +542,10 @@ class After:
     def _found(self, node: Node) -> tuple[str, int, int]:
         """(memory, block offset, first step) of a quantity."""
         loop = self.own.loop
-        memory = "kept" if node.serial in loop.memories["kept"].blocks else loop.known[node.serial]
+        if "kept" in loop.memories and node.serial in loop.memories["kept"].blocks:
+            memory = "kept"
+        else:
+            memory = loop.known.get(node.serial) or loop.homes[node.serial][0]
         offset = self.own.blocks[memory][loop.memories[memory].index(node)] if memory in BLOCKED else 0
         return memory, offset, 1 if memory.startswith("state") and node.op is not None else 0
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -132,9 +132,16 @@ def _held(values: np.ndarray, active: np.ndarray) -> np.ndarray:
 
 
 def run_backward(
-    plan: Plan, tape: Any, d_output: np.ndarray | None, d_states: Sequence[np.ndarray | None]
+    plan: Plan,
+    tape: Any,
+    d_output: np.ndarray | None,
+    d_states: Sequence[np.ndarray | None],
+    watch: Callable[[int, Arrays], None] | None = None,
 ) -> tuple[list, list, dict[str, np.ndarray]]:
-    """The cotangents of inputs (T, B, axis), of the initial states (B, axis) and of the family arrays."""
+    """The cotangents of inputs (T, B, axis), of the initial states (B, axis) and of the family arrays.
+
+    watch : is shown every step and its values, from the last to the first, and in the end -1 and those of all steps.
+    """
     machine, whole, active = tape
     graph = plan.graph
     T, B = whole[graph.inputs[0].serial].shape[:2]
@@ -157,6 +164,8 @@ def run_backward(
         for seed, d in zip(plan.seeds, carried, strict=True):
             now[seed.serial] = d[:n]
         machine.run(plan.back_loop, now)
+        if watch is not None:
+            watch(t, now)
         for serial, room in stored.items():
             room[t, :n] = now[serial]
         for k, g in enumerate(plan.state_cotangents):
@@ -170,6 +179,8 @@ def run_backward(
     everything = {**whole, **stored, plan.output_seed.serial: d_output}
     machine.run(plan.back_after, everything)
     machine.run(plan.back_static, everything)
+    if watch is not None:
+        watch(-1, everything)
     d_inputs = [
         None if g is None else np.broadcast_to(everything[g.serial], (T, B, width(x)))
         for x, g in zip(graph.inputs, plan.input_cotangents, strict=True)

@@ -30,8 +30,8 @@ class Program:
         """watched : values that the loops leave behind for a recording, the backward one their cotangents."""
         self.plan, graph = plan, plan.graph
         self.watched = list(watched)
-        found = [plan.cotangents.get(n.serial) for n in self.watched]
-        self.watched_cotangents = [g for g in found if g is not None and varies(g)]
+        cotangents = [plan.cotangents.get(n.serial) for n in self.watched]
+        self.watched_cotangents = [g for g in cotangents if g is not None and varies(g)]
         new = {n.serial for n in graph.new_states if n.op is not None}
         inputs = {f"input{k}": [x] for k, x in enumerate(graph.inputs)}
         states = {f"state{k}": [s] for k, s in enumerate(graph.states)}

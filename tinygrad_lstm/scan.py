@@ -196,9 +196,7 @@ def scan(
     return output, finals
 
 
-def _run(
-    cell: Cell, args: Sequence[Tensor], active: np.ndarray | None, place: Place, watch: Watch | None
-) -> Tensor:
+def _run(cell: Cell, args: Sequence[Tensor], active: np.ndarray | None, place: Place, watch: Watch | None) -> Tensor:
     tracked = mode.recording and any(a.requires_grad for a in args)
     i, s = len(cell.inputs), len(cell.states)
     data = [a.data for a in args]

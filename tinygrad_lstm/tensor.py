@@ -30,7 +30,7 @@ class _Mode(threading.local):
 
     def __init__(self) -> None:
         self.before: list[bool] = []
-        self.quietly = Context().run
+        self.quietly: Callable[..., Any] = Context().run
         self.quietly(np.seterr, all="ignore")
 
 

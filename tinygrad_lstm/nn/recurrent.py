@@ -257,9 +257,7 @@ class _Stack(Module):
     # ------------------------------------------------------------------------------------------------- running
     _recordings: tuple[Any, ...] = ()  # those that are open (`tl.record`)
 
-    def _run(
-        self, xs: Any, states: Any, lengths: Any, stream: bool = False
-    ) -> tuple[Tensor, list[Tensor], bool]:
+    def _run(self, xs: Any, states: Any, lengths: Any, stream: bool = False) -> tuple[Tensor, list[Tensor], bool]:
         """stream : a step that goes on where the last one ended."""
         inputs, batched = self._inputs(xs)
         steps, batch = inputs[0].shape[:2]
