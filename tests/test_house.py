@@ -28,7 +28,7 @@ FLOORS = [
     {"scan", "init", "optim"},
     {"nn"},
     {"checkpoint", "data", "drawing", "inspect", "onnx", "interop", "parallel"},
-    {"train"},
+    {"train", "plot"},
     {"demo"},
     {"cli"},
     {"__init__", "__main__"},

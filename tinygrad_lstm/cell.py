@@ -43,6 +43,8 @@ class Cell:
         self.states = tuple(str(n.name) for n in self.graph.states)
         self.axes = {str(n.name): n.shape[1:] for n in [*self.graph.inputs, *self.graph.states]}
         self.output_axis = self.graph.output.shape[-1]
+        self.watched: tuple[str, ...] = ()
+        self._watching: dict[tuple[str, ...], Cell] = {}
 
     @cached_property
     def plan(self) -> Plan:
@@ -53,6 +55,17 @@ class Cell:
     def program(self) -> Program:
         """The two loops that are compiled: schedule, memories, text; see `tinygrad_lstm.program`."""
         return Program(self.plan, self.name)
+
+    def watching(self, names: Sequence[str]) -> Cell:
+        """The same cell with loops that leave these quantities, and their cotangents, for a recording."""
+        found = self._watching.get(tuple(names))
+        if found is None:
+            found = object.__new__(Cell)
+            found.__dict__.update(self.__dict__)
+            found.watched = tuple(names)
+            found.__dict__["program"] = Program(self.plan, self.name, [self.quantity(n) for n in names])
+            self._watching[tuple(names)] = found
+        return found
 
     def source(self, direction: str = "forward", dtype: Any = np.float32) -> str:
         """The generated kernel, as it is compiled, for direction "forward" or "backward": one statement a quantity."""

@@ -25,6 +25,31 @@ class GradientError(RuntimeError):
     """A gradient that was asked for and would be wrong or does not exist."""
 
 
+class AnomalyError(ArithmeticError):
+    """The first nan or inf under `tl.detect_anomaly`.
+
+    Attributes
+    ----------
+    quantity : what holds it: a name of the cell's body, a parameter (`U.f`), or an operation (`log`).
+    phase : "forward" or "backward" (then it is in the gradient of the quantity). value : the number.
+    step, sample : where in a sequence, counted from 0; None outside of one. index : the place in the array.
+    """
+
+    def __init__(
+        self,
+        text: str,
+        quantity: str = "",
+        phase: str = "forward",
+        value: float = float("nan"),
+        step: int | None = None,
+        sample: int | None = None,
+        index: tuple[int, ...] = (),
+    ):
+        super().__init__(text)
+        self.quantity, self.phase, self.value = quantity, phase, value
+        self.step, self.sample, self.index = step, sample, index
+
+
 class FileError(OSError):
     """A file that cannot be written, read or trusted."""
 

@@ -319,6 +319,7 @@ class Tape:
 
     def __init__(self, machine: Interpreter, run: Run, active: np.ndarray, ragged: bool):
         self.machine, self.run, self.active, self.ragged = machine, run, active, ragged
+        self.after: list[After] = []  # what the backward runs left, if something is watched
 
 
 def padded_copy(x: np.ndarray, width: int) -> np.ndarray:
@@ -508,6 +509,8 @@ def run_backward(
         team.run(loop_kernel, words(*given), B)
     d_initial = [run.view(f"carry{k}")[0, :, : own.width(s)].copy() for k, s in enumerate(graph.states)]
     after = After(p, run, T, B)
+    if p.watched:
+        tape.after.append(after)
     return [after.input(k) for k in range(len(graph.inputs))], d_initial, after.parameters(machine)
 
 
@@ -517,6 +520,7 @@ class After:
     def __init__(self, p: Program, run: Run, T: int, B: int):
         self.p, self.run, self.T, self.B = p, run, T, B
         self.own, self.dtype, self.depth = run.layout, run.layout.dtype, T * B
+        self.values: dict[int, Any] = {}  # of what does not vary
 
     def _found(self, node: Node) -> tuple[str, int, int]:
         """(memory, block offset, first step) of a quantity."""
@@ -605,7 +609,7 @@ class After:
     def parameters(self, machine: Interpreter) -> dict[str, np.ndarray]:
         """The gradients of the family arrays: most are outer products written in place, the rest follows from `values`."""
         p, own = self.p, self.own
-        values: dict[int, Any] = {}
+        values = self.values
         gradients = {name: np.zeros(array.shape, self.dtype) for name, array in machine.arrays.items()}
         for group in p.weight_groups:
             rows = gradients[group.family]

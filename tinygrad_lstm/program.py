@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -26,8 +26,12 @@ class WeightGroup:
 class Program:
     """What is compiled for a cell: its two loops, and where backward finds and leaves things."""
 
-    def __init__(self, plan: Plan, name: str):
+    def __init__(self, plan: Plan, name: str, watched: Sequence[Node] = ()):
+        """watched : values that the loops leave behind for a recording, the backward one their cotangents."""
         self.plan, graph = plan, plan.graph
+        self.watched = list(watched)
+        found = [plan.cotangents.get(n.serial) for n in self.watched]
+        self.watched_cotangents = [g for g in found if g is not None and varies(g)]
         new = {n.serial for n in graph.new_states if n.op is not None}
         inputs = {f"input{k}": [x] for k, x in enumerate(graph.inputs)}
         states = {f"state{k}": [s] for k, s in enumerate(graph.states)}
@@ -55,6 +59,7 @@ class Program:
                 later += [*(f.operand for f in found.factors), *(a for a in found.addends if isinstance(a, Node))]
             elif g is not None:
                 later.append(g)
+        later += self.watched_cotangents
         every = list(plan.cotangents.values())
         users = {
             n.args[1].serial: position[n.args[0].serial] for n in reversed(reachable(every)) if is_op(n, "linear_t")
@@ -142,9 +147,9 @@ class Program:
         """What BPTT keeps of every step: what backward reads, less the states, less what follows elementwise from the rest."""
         graph = self.plan.graph
         available = {n.serial for n in [*graph.inputs, *graph.states]} | new
-        operands = {n.args[1].serial for n in self.outers}
+        operands = {n.args[1].serial for n in self.outers} | {n.serial for n in self.watched}
         saved = []
-        for n in self.plan.saved:
+        for n in self._read() if self.watched else self.plan.saved:
             if n.serial in new:
                 continue
             assert n.op is not None
@@ -155,6 +160,15 @@ class Program:
                 saved.append(n)
             available.add(n.serial)
         return saved
+
+    def _read(self) -> list[Node]:
+        """What backward reads if it has to find the cotangents of what is watched as well, and what is watched itself."""
+        plan = self.plan
+        forward = sorted([*plan.before, *plan.loop, *plan.after], key=lambda n: n.serial)
+        back = reachable(self.watched_cotangents, stop=forward)
+        read = {a.serial for n in back for a in n.args if isinstance(a, Node)}
+        read |= {n.serial for n in plan.saved} | {n.serial for n in self.watched if n is not plan.graph.output}
+        return [n for n in forward if n.serial in read]
 
     def source(self, direction: str, dtype: Any) -> str:
         return (self.forward if direction == "forward" else self.backward).source(dtype)

@@ -8,7 +8,8 @@ a number is zero, while a padded 0 may have made an inf.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,13 +24,18 @@ from .tensor import Tensor, _make, _wrap, mode
 
 # --------------------------------------------------------------------------------------------------------------- the row
 def _scan_vjp(
-    g: Mapping[int, Tensor], y: Tensor, *args: Tensor, cell: Cell, active: np.ndarray | None, tape: Any
+    g: Mapping[int, Tensor], y: Tensor, *args: Tensor, cell: Cell, active: np.ndarray | None, tape: Any, place: Place
 ) -> tuple:
     """g: cotangents of the output (0) and of the final states (1, 2, ...), those that there are."""
-    if mode.recording:
+    if mode.recording and not cell.watched:
         return _unrolled_vjp(g, args, cell, active)
     states = [g[k + 1].data if k + 1 in g else None for k in range(len(cell.states))]
-    dx, ds, dp = run_backward(cell, tape, g[0].data if 0 in g else None, states)
+    output = g[0].data if 0 in g else None
+    dx, ds, dp = run_backward(cell, tape, output, states)
+    if mode.guard is not None:
+        mode.guard.scan_backward(cell, args, active, place, (output, *states), (dx, ds, dp))
+    if mode.recording:
+        return _unrolled_vjp(g, args, cell, active)
     return (*(None if d is None else _wrap(d) for d in dx), *map(_wrap, ds), *(_wrap(dp[f]) for f in cell.families))
 
 
@@ -66,6 +72,43 @@ def unrolled(cell: Cell, args: Sequence[Tensor], active: np.ndarray | None) -> t
         out, _ = cell.step([zeros((B, x.shape[2]), x.dtype) for x in xs], states, parameters)
         return out[None][:0], states
     return stack(outputs), states
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the loop's steps and rows lie in the caller's arrays.
+
+    steps : how many there are. rows : the caller's sample of every row, and ends : its steps; None if all run to the end.
+    """
+
+    steps: int
+    reverse: bool = False
+    rows: np.ndarray | None = None
+    ends: np.ndarray | None = None
+
+    def of(self, step: int, row: int) -> tuple[int, int]:
+        """(step, sample) of the caller."""
+        end = self.steps if self.ends is None else int(self.ends[row])
+        return end - 1 - step if self.reverse else step, row if self.rows is None else int(self.rows[row])
+
+    def restore(self, array: np.ndarray) -> np.ndarray:
+        """(T, B, axis) of the loop as the caller's (steps, B, axis): zero past a sequence's end."""
+        if self.rows is None or self.ends is None:
+            return array[::-1] if self.reverse else array
+        t = np.arange(len(array))[:, None]
+        runs = t < self.ends
+        at = np.where(runs, self.ends - 1 - t, t) if self.reverse else np.broadcast_to(t, runs.shape)
+        out = np.zeros((self.steps, *array.shape[1:]), array.dtype)
+        out[at[runs], np.broadcast_to(self.rows, runs.shape)[runs]] = array[runs]
+        return out
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What is to be recorded of one scan: the names, and who takes (cell, tape, place, whether there will be gradients)."""
+
+    names: tuple[str, ...]
+    take: Callable[[Cell, Any, Place, bool], None]
 
 
 def _put_back(g: Any, steps: np.ndarray, rows: np.ndarray, runs: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -105,21 +148,25 @@ def scan(
     arrays: Mapping[str, Tensor],
     lengths: np.ndarray | None = None,
     reverse: bool = False,
+    watch: Watch | None = None,
 ) -> tuple[Tensor, list[Tensor]]:
     """Run a cell over time.
 
     xs : (T, B, axis) for each input. states : (B, axis). arrays : one stacked array a family.
     lengths : (B,) integers from 0 to T: outputs past them are zero, the final states are those at a sequence's own end.
     reverse : from the last step (of each sequence) to the first; outputs stay where their inputs are.
+    watch : what a recording wants.
 
     Returns the outputs (T, B, output axis) and the final states.
     """
     T = xs[0].shape[0]
     active = order = None
     longest = T
+    place = Place(T, reverse)
     if lengths is not None and (lengths < T).any():
         order = np.argsort(-lengths, kind="stable")
         ends = lengths[order]
+        place = Place(T, reverse, order, ends)
         longest = int(ends[0])
         t = np.arange(longest)[:, None]
         runs = t < ends
@@ -132,7 +179,7 @@ def scan(
         states = [s[order] for s in states]
     elif reverse:
         xs = [flip(x, 0) for x in xs]
-    bundle = _run(cell, [*xs, *states, *(arrays[f] for f in cell.families)], active)
+    bundle = _run(cell, [*xs, *states, *(arrays[f] for f in cell.families)], active, place, watch)
     output = bundle.apply("item", bundle, index=0)
     finals = [bundle.apply("item", bundle, index=k + 1) for k in range(len(cell.states))]
     if order is not None and lengths is not None:
@@ -149,15 +196,23 @@ def scan(
     return output, finals
 
 
-def _run(cell: Cell, args: Sequence[Tensor], active: np.ndarray | None) -> Tensor:
+def _run(
+    cell: Cell, args: Sequence[Tensor], active: np.ndarray | None, place: Place, watch: Watch | None
+) -> Tensor:
     tracked = mode.recording and any(a.requires_grad for a in args)
     i, s = len(cell.inputs), len(cell.states)
     data = [a.data for a in args]
+    cell = cell if watch is None else cell.watching(watch.names)
+    keep = tracked or watch is not None or mode.guard is not None
     with np.errstate(all="ignore"):
         output, finals, tape = run_forward(
-            cell, dict(zip(cell.families, data[i + s :], strict=True)), data[:i], data[i : i + s], active, tracked
+            cell, dict(zip(cell.families, data[i + s :], strict=True)), data[:i], data[i : i + s], active, keep
         )
-    attr = {"cell": cell, "active": active, "tape": tape}
+    if mode.guard is not None:
+        mode.guard.scan_forward(cell, args, active, place, tape, (output, *finals))
+    if watch is not None:
+        watch.take(cell, tape, place, tracked)
+    attr = {"cell": cell, "active": active, "tape": tape, "place": place}
     return _make(
         (output, *finals), SCAN if tracked else None, tuple(args) if tracked else (), attr if tracked else {}, tracked
     )

@@ -26,6 +26,7 @@ class _Mode(threading.local):
     variable, so a context in which it was set once does the same for a tenth.)"""
 
     recording = True
+    guard: Any = None  # who looks for what is not finite (`detect_anomaly`)
 
     def __init__(self) -> None:
         self.before: list[bool] = []

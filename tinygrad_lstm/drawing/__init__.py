@@ -19,8 +19,11 @@ from .formula import formulas
 from .language import Sheet, theme_of
 from .legend import legend as draw_legend
 from .memory import Light, Memory
-from .modules import modules
-from .render import Drawing
+from .modules import module_scene, modules
+from .page import still
+from .render import Drawing, svg
+from .scene import computation_scene
+from .tour import Tour
 
 __all__ = ["Drawing", "draw"]
 
@@ -67,22 +70,30 @@ class _Draw:
         if isinstance(thing, Value) or (
             isinstance(thing, list | tuple) and thing and all(isinstance(t, Value) for t in thing)
         ):
-            dot, title = computation(
-                [thing] if isinstance(thing, Value) else list(thing), **_known(options, _COMPUTATION, "a computation")
-            )
-            return Drawing(dot, title)
+            roots = [thing] if isinstance(thing, Value) else list(thing)
+            dot, title = computation(roots, **_known(options, _COMPUTATION, "a computation"))
+            return Drawing(dot, title, "", lambda: computation_scene(roots, **options), options.get("theme", "light"))
         if hasattr(thing, "graph") and hasattr(thing.graph, "new_states"):
-            return _cell(thing, **_known(options, _CELL, "a cell"))
+            theme = theme_of(options.get("theme", "light"))
+            sheet, title, _ = _cell(thing, **_known(options, _CELL, "a cell"))
+            description = (thing.__doc__ or "").strip().split("\n")[0]
+            return Drawing(sheet.dot(), title, description, lambda: _cell_scene(thing, options), theme)
         if callable(getattr(thing, "named_modules", None)) or callable(getattr(thing, "named_parameters", None)):
             dot, title = modules(thing, **_known(options, _MODULE, "a module"))
-            return Drawing(dot, title)
+            return Drawing(dot, title, "", lambda: module_scene(thing, **options), options.get("theme", "light"))
         raise ArgumentError(
             message("draw", f"cannot draw {describe(thing)}", remedy="give it a Tensor, a cell, a layer or a model")
         )
 
     def legend(self, theme: str = "light") -> Drawing:
         """What the shapes and colours mean, as a picture."""
-        return Drawing(draw_legend(theme), "the picture language")
+        return Drawing(
+            draw_legend(theme),
+            "the picture language",
+            "",
+            lambda: still(*(svg(draw_legend(t)) for t in ("light", "dark"))),
+            theme,
+        )
 
     def __repr__(self) -> str:
         return "<function draw>"
@@ -106,10 +117,10 @@ def _known(options: dict[str, Any], known: Sequence[str], what: str) -> dict[str
 
 
 def _cell(cell: Any, theme: str = "light", steps: int | None = None, rolled: bool = False, highlight: Any = None,
-          equations: bool = False, detail: bool = False) -> Drawing:  # fmt: skip
+          equations: bool = False, detail: bool = False) -> tuple[Sheet, str, Tour]:  # fmt: skip
+    """The sheet with a cell on it, its title, and what its parts compute."""
     name = str(cell.name)
-    sheet = Sheet(name, theme_of(theme))
-    description = (cell.__doc__ or "").strip().split("\n")[0]
+    sheet, tour = Sheet(name, theme_of(theme)), Tour(cell)
     if rolled and steps is not None:
         raise ArgumentError(message("draw", "is either rolled or unrolled: rolled=True or steps=", {"steps": steps}))
     if highlight is not None and (rolled or steps is not None):
@@ -118,12 +129,18 @@ def _cell(cell: Any, theme: str = "light", steps: int | None = None, rolled: boo
         )
     if rolled:
         draw_rolled(cell, sheet)
-        return Drawing(sheet.dot(), f"{name}, rolled", description)
+        tour.steps({"step": ""})
+        return sheet, f"{name}, rolled", tour
     if steps is not None:
         if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
             raise ArgumentError(message("draw", "steps is a number of steps, at least 1", {"steps": steps}))
-        draw_unrolled(cell, sheet, steps, Memory(cell) if detail else None)
-        return Drawing(sheet.dot(), f"{name}, {steps} step{'s' * (steps > 1)}", description)
+        memory = Memory(cell) if detail else None
+        for t, inner in draw_unrolled(cell, sheet, steps, memory):
+            if inner and memory is not None:
+                tour.block(memory, str(t), str(t - 1))
+            else:
+                tour.steps({f"{t} step": str(t)})
+        return sheet, f"{name}, {steps} step{'s' * (steps > 1)}", tour
     memory = Memory(cell)
     names = [] if highlight is None else [*highlight] if isinstance(highlight, list | tuple) else [highlight]
     if not all(isinstance(n, str) for n in names):
@@ -132,10 +149,18 @@ def _cell(cell: Any, theme: str = "light", steps: int | None = None, rolled: boo
         )
     light = Light(memory, names)
     memory.draw(sheet, light=light)
+    tour.block(memory)
     wanted = memory.quantities() if equations else light.nodes
     if wanted:
         _beside(sheet, formulas(cell.graph, wanted, memory.block.regions))
-    return Drawing(sheet.dot(), f"{name}: {', '.join(names)}" if names else name, description)
+    return sheet, f"{name}: {', '.join(names)}" if names else name, tour
+
+
+def _cell_scene(cell: Any, options: dict[str, Any]) -> dict[str, Any]:
+    """The page's data: the cell drawn once more in each theme."""
+    light, _, tour = _cell(cell, **{**options, "theme": "light"})
+    dark, _, _ = _cell(cell, **{**options, "theme": "dark"})
+    return tour.scene(light.links, svg(light.dot()), svg(dark.dot()))
 
 
 def _beside(sheet: Sheet, lines: Sequence[str]) -> None:

@@ -24,11 +24,15 @@ def rolled(cell: Any, sheet: Sheet) -> None:
         sheet.text(f"loop {name}", x + 12, 0, indexed(name), size=14, kind="state")
 
 
-def unrolled(cell: Any, sheet: Sheet, steps: int, memory: Memory | None = None) -> None:
-    """`steps` equal steps from left to right; the states go from each to the next. `memory`: the middle one in full."""
+def unrolled(cell: Any, sheet: Sheet, steps: int, memory: Memory | None = None) -> list[tuple[int, bool]]:
+    """`steps` equal steps from left to right; the states go from each to the next. `memory`: the middle one in full.
+
+    Returns the steps that are drawn, each with whether it is drawn in full.
+    """
     states = [str(n.name) for n in cell.graph.states]
     shown: list[int | None] = list(range(steps)) if steps <= MOST else [0, 1, 2, None, steps - 2, steps - 1]
-    middle = shown[len(shown) // 2] if memory is not None else -1
+    times = [t for t in shown if t is not None]
+    middle = times[len(times) // 2] if memory is not None else -1
     if memory is not None:
         tall = memory.spot((0, memory.height - 3))[1] - memory.spot((0, 2))[1]
         level = [memory.spot((0, memory.levels[k]))[1] - memory.spot((0, 2))[1] - tall / 2 for k in range(len(states))]
@@ -63,7 +67,7 @@ def unrolled(cell: Any, sheet: Sheet, steps: int, memory: Memory | None = None) 
             before = [f"{t} new {n}" for n in states]
             begin = [left + memory.size[0]] * len(states)
             if last:
-                return
+                break
             continue
         wide = 30.0 if t is None else BOX
         centre = x + GAP + wide / 2
@@ -77,9 +81,13 @@ def unrolled(cell: Any, sheet: Sheet, steps: int, memory: Memory | None = None) 
             sheet.wire(before[k], key, [(begin[k], level[k]), (centre - wide / 2, level[k])], tip=n)
         x = centre + wide / 2
         before, begin = [key] * len(states), [x] * len(states)
+    drawn = [(t, t == middle) for t in times]
+    if drawn[-1][1]:  # in full: it has the ends of its own states
+        return drawn
     for k, n in enumerate(states):
         sheet.text(f"new {n}", x + GAP - 12 + 14, level[k], indexed(n, str(steps - 1)), size=14, kind="state")
         sheet.wire(before[k], f"new {n}", [(begin[k], level[k]), (x + GAP - 12, level[k])], tip=n)
+    return drawn
 
 
 def _size(name: str) -> float:

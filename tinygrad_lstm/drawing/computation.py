@@ -86,7 +86,7 @@ def summary(array: Any) -> str:
     if array.size == 0:
         return "empty"
     if array.size <= SMALL:
-        numbers = ", ".join(_short(v) for v in array.ravel().tolist())
+        numbers = ", ".join(short(v) for v in array.ravel().tolist())
         return numbers if array.ndim == 0 else f"[{numbers}]"
     if array.dtype.kind == "b":
         return f"{int(array.sum())} of {array.size} true"
@@ -97,20 +97,20 @@ def summary(array: Any) -> str:
         if good.size == 0:
             return f"{bad} not finite"
         low, mean, high = float(good.min()), float(good.mean(dtype=np.float64)), float(good.max())
-    text = f"{_short(low)} … {_short(mean)} … {_short(high)}"
+    text = f"{short(low)} … {short(mean)} … {short(high)}"
     return f"{text}, {bad} not finite" if bad else text
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
     return str(value) if isinstance(value, bool) else f"{value:.3g}".replace("-", "−")
 
 
-def _shape(v: Value) -> Any:
+def shape_of(v: Value) -> Any:
     """The shape of a value; None for the several results of one operation."""
     return None if isinstance(getattr(v, "data", None), tuple) else v.shape
 
 
-def _kind(v: Value) -> str:
+def kind_of(v: Value) -> str:
     if v.op is None:
         return "parameter" if v.requires_grad else "input"
     if v.op.elementwise:
@@ -118,7 +118,7 @@ def _kind(v: Value) -> str:
     return "layer" if v.op.name in ("linear", "matmul", "einsum") or "cell" in v.attr else "value"
 
 
-def _head(v: Value) -> str:
+def head_of(v: Value) -> str:
     """The operation as it is written, with its numbers: × 0.5."""
     if v.op is None:
         return plain(v.name) if v.name else ("parameter" if v.requires_grad else "constant")
@@ -128,13 +128,13 @@ def _head(v: Value) -> str:
     numbers = [(k, a) for k, a in enumerate(v.args) if isinstance(a, NUMBERS)]
     if numbers and len(v.args) == 2:
         k, a = numbers[0]
-        text = f"{_short(a)} {text}" if k == 0 else f"{text} {_short(a)}"
+        text = f"{short(a)} {text}" if k == 0 else f"{text} {short(a)}"
     return plain(f"{v.name} = {text}" if v.name else text)
 
 
 def _label(v: Value, values: bool, gradients: bool, faint: str) -> Markup:
     """A box's text: the operation, then shape and dtype, value and gradient in smaller letters."""
-    data, grad, shape = getattr(v, "data", None), getattr(v, "grad", None), _shape(v)
+    data, grad, shape = getattr(v, "data", None), getattr(v, "grad", None), shape_of(v)
     if isinstance(data, tuple):
         facts = [f"{len(data)} results"]
     elif shape and isinstance(shape[0], str):  # a traced value: axes by name
@@ -146,11 +146,11 @@ def _label(v: Value, values: bool, gradients: bool, faint: str) -> Markup:
     if gradients and grad is not None and isinstance(grad.data, np.ndarray):
         facts.append(f"gradient {summary(grad.data)}")
     rows = "".join(f'<br/><font point-size="9" color="{faint}">{escaped(f)}</font>' for f in facts if f)
-    return Markup(f"{escaped(_head(v))}{rows}")
+    return Markup(f"{escaped(head_of(v))}{rows}")
 
 
 # ------------------------------------------------------------------------------------------------------------ the graph
-class _Picture:
+class Picture:
     """Which values are drawn, which stand for others, and the frames around steps."""
 
     def __init__(self, roots: Sequence[Value], fold: str | None, depth: int | None):
@@ -223,11 +223,11 @@ class _Picture:
                     ("number" if not isinstance(a, Value) else k - place[id(a)] if id(a) in place else "leaf")
                     for a in v.args
                 )
-                key = (v.op.name, _shape(v), far)  # type: ignore[union-attr]
+                key = (v.op.name, shape_of(v), far)  # type: ignore[union-attr]
                 if v.op.name in ("getitem", "item"):  # type: ignore[union-attr]  # what every step takes its part of
-                    key = (v.op.name, _shape(v))  # type: ignore[union-attr]
+                    key = (v.op.name, shape_of(v))  # type: ignore[union-attr]
             out[k] = known.setdefault(key, len(known))
-            kinds[k] = known.setdefault((v.op.name, _shape(v), len(v.args)), len(known))  # type: ignore[union-attr]
+            kinds[k] = known.setdefault((v.op.name, shape_of(v), len(v.args)), len(known))  # type: ignore[union-attr]
         return out, kinds
 
 
@@ -242,7 +242,7 @@ def computation(roots: Sequence[Value], theme: str = "light", values: bool = Tru
         raise ArgumentError(message("draw", "direction is 'forward', 'backward' or 'both'", {"direction": direction}))
     if depth is not None and (isinstance(depth, bool) or not isinstance(depth, int) or depth < 0):
         raise ArgumentError(message("draw", "depth is a number of operations, or None", {"depth": depth}))
-    picture = _Picture(roots, fold, depth)
+    picture = Picture(roots, fold, depth)
     shown = [v for v in picture.values if id(v) not in picture.folded]
     if direction == "backward":  # no gradient reaches a constant
         shown = [v for v in shown if v.requires_grad or any(v is r for r in roots)]
@@ -250,11 +250,11 @@ def computation(roots: Sequence[Value], theme: str = "light", values: bool = Tru
     names |= dict(picture.folded.items())
     faint = looks["faint"].text
     if len(shown) > BIG:
-        return _spread(roots, shown, picture, theme, values, gradients), _title(roots)
+        return _spread(roots, shown, picture, theme, values, gradients), title_of(roots)
 
     boxes: dict[tuple[int, int] | None, list[str]] = {}
     for v in shown:
-        look = looks[_kind(v)]
+        look = looks[kind_of(v)]
         facts: dict[str, Any] = {
             "label": _label(v, values, gradients, faint),
             "fillcolor": look.fill,
@@ -304,7 +304,7 @@ def computation(roots: Sequence[Value], theme: str = "light", values: bool = Tru
         "bgcolor": looks["page"].fill, "fontname": FONT, "rankdir": "LR" if picture.periods else "TB",
         "nodesep": 0.22, "ranksep": 0.35, "pad": 0.15, "newrank": "true",
     }  # fmt: skip
-    title = _title(roots)
+    title = title_of(roots)
     head = f"digraph {quoted(title)} {{\n  graph [{attributes(general)}]\n"
     node = attributes(
         {
@@ -322,14 +322,14 @@ def computation(roots: Sequence[Value], theme: str = "light", values: bool = Tru
 
 
 def _spread(
-    roots: Sequence[Value], shown: list[Value], picture: _Picture, theme: str, values: bool, gradients: bool
+    roots: Sequence[Value], shown: list[Value], picture: Picture, theme: str, values: bool, gradients: bool
 ) -> str:
     """The DOT text of a graph that is too big for a fine layout: every value, at its depth."""
-    sheet = Sheet(_title(roots), theme)
+    sheet = Sheet(title_of(roots), theme)
     places, names = layers(shown), {id(v): f"v{k}" for k, v in enumerate(shown)}
     faint = sheet.look("faint").text
     for v in shown:
-        sheet.shape(_kind(v), names[id(v)], *places[id(v)], WIDE, TALL, _label(v, values, gradients, faint), size=13)
+        sheet.shape(kind_of(v), names[id(v)], *places[id(v)], WIDE, TALL, _label(v, values, gradients, faint), size=13)
     for v in shown:
         for a in {id(a): a for a in v.args if isinstance(a, Value) and id(a) in places}.values():
             (x, y), (u, w) = places[id(a)], places[id(v)]
@@ -340,7 +340,7 @@ def _spread(
     return sheet.dot()
 
 
-def _edges(picture: _Picture, names: dict[int, str], theme: str, direction: str) -> list[str]:
+def _edges(picture: Picture, names: dict[int, str], theme: str, direction: str) -> list[str]:
     lines: list[str] = []
     seen: set[tuple[Any, Any]] = set()
     back = attributes({"color": LIT[theme], "style": "dashed", "constraint": "false"})
@@ -374,5 +374,5 @@ def _edges(picture: _Picture, names: dict[int, str], theme: str, direction: str)
     return lines
 
 
-def _title(roots: Sequence[Value]) -> str:
+def title_of(roots: Sequence[Value]) -> str:
     return plain(", ".join(r.name or (r.op.name if r.op is not None else "value") for r in roots))

@@ -147,6 +147,7 @@ class Sheet:
     lines: list[str] = field(default_factory=list)
     faint: list[str] = field(default_factory=list)  # drawn under the other wires
     wires: list[str] = field(default_factory=list)
+    links: list[tuple[str, str]] = field(default_factory=list)  # (tail, head) of every wire
     left: float = 1e9
     right: float = -1e9
     top: float = 1e9
@@ -205,6 +206,7 @@ class Sheet:
             "penwidth": 2.0 if lit else 1.4,
             "arrowhead": None if arrow else "none", "arrowsize": 0.6, "tooltip": plain(tip) or None,
         }  # fmt: skip
+        self.links.append((tail, head))
         line = f"  {quoted(plain(tail))} -> {quoted(plain(head))} [{attributes(facts)}]"
         if faded:
             self.faint.append(line)

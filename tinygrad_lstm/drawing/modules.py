@@ -7,6 +7,7 @@ from typing import Any
 
 from ..errors import ArgumentError, message
 from .language import Sheet, escaped, plain, theme_of
+from .scene import Pool, leaf_columns
 
 ROW, WIDE, INDENT, GAP = 34.0, 400.0, 18.0, 12.0
 
@@ -77,7 +78,7 @@ def modules(module: Any, theme: str = "light", depth: int | None = None) -> tupl
         )
         name = f"<b>{escaped(plain(t.name, 40))}</b>  {escaped(t.kind)}" if t.name else f"<b>{escaped(t.kind)}</b>"
         sheet.line(f"{key[id(t)]} name", left + 12, top + 16, name, size=13)
-        count = f"{t.count():,} parameters" if t.count() else "nothing to learn"
+        count = _counted(t)
         sheet.text(f"{key[id(t)]} count", left + width - 12 - 0.26 * 11 * len(count), top + 16, count, size=11)
         for k, line in enumerate(_facts(t, opened)):
             sheet.line(f"{key[id(t)]} fact {k}", left + 12, top + 36 + 15 * k, escaped(line), size=10)
@@ -87,6 +88,40 @@ def modules(module: Any, theme: str = "light", depth: int | None = None) -> tupl
             middle = left + WIDE / 2 - INDENT * level
             sheet.wire(key[id(a)], key[id(b)], [(middle, bottom), (middle, top)])
     return sheet.dot(), tree.kind
+
+
+def module_scene(module: Any, depth: int | None = None, **_: Any) -> dict[str, Any]:
+    """What the interactive page is given of a module: parameters in groups, a group a module, folded within `depth`."""
+    root = _tree(module)
+    everyone: list[tuple[_Tree, int, int]] = []  # (module, place of what it is in, level)
+    waiting = [(root, -1, 0)]
+    while waiting:
+        t, above, level = waiting.pop()
+        everyone.append((t, above, level))
+        waiting += [(c, len(everyone) - 1, level + 1) for c in reversed(t.children)]
+    leaves, texts = [], Pool()
+    for place, (t, _above, _level) in enumerate(everyone):
+        own = {name for name, _ in t.own()}
+        leaves += [(name, p, place) for name, p in t.module.named_parameters() if name in own]
+    base, number = len(leaves), {id(t): k for k, (t, _, _) in enumerate(everyone)}
+    groups = []
+    for t, _above, level in everyone:
+        opened = bool(t.children) and (depth is None or level < depth)
+        label = plain(f"{t.name}: {t.kind}" if t.name else t.kind)
+        groups.append({"label": label, "open": opened, "note": _counted(t)})
+    return {
+        "notes": [_counted(root)],
+        "values": leaf_columns([(name, p) for name, p, _ in leaves], texts),
+        "texts": list(texts.texts),
+        "groups": groups,
+        "parents": [base + place for _, _, place in leaves] + [base + a if a >= 0 else -1 for _, a, _ in everyone],
+        "edges": [(base + number[id(a)], base + number[id(b)]) for a, b in _follows(root, None, 0)],
+        "still": True,
+    }
+
+
+def _counted(t: _Tree) -> str:
+    return f"{t.count():,} parameters" if t.count() else "nothing to learn"
 
 
 def _facts(t: _Tree, opened: bool) -> list[str]:

@@ -17,12 +17,13 @@ import shutil
 import subprocess
 import sysconfig
 import tempfile
+from collections.abc import Callable
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 from ..errors import ArgumentError, FileError, message
-from .page import page
+from .page import page, still
 from .pdf import pdf
 
 SUFFIXES = (".svg", ".png", ".pdf", ".dot", ".html")
@@ -109,8 +110,16 @@ class Drawing:
     True
     """
 
-    def __init__(self, dot: str, title: str, description: str = ""):
+    def __init__(
+        self,
+        dot: str,
+        title: str,
+        description: str = "",
+        scene: Callable[[], dict[str, Any]] | None = None,
+        theme: str = "light",
+    ):
         self.dot, self.title, self.description = dot, title, description
+        self._scene, self._theme = scene, theme
 
     @cached_property
     def svg(self) -> str:
@@ -137,9 +146,12 @@ class Drawing:
 
     @property
     def html(self) -> str:
-        """One page that needs nothing else: the picture, to be zoomed and moved."""
-        background = re.search(r'bgcolor="(#\w+)"', self.dot)
-        return page(self.svg, self.title, self.description, background.group(1) if background else "#ffffff")
+        """One page that needs nothing else: to zoom, search, fold, ask about every part, and play the passes.
+
+        Values and gradients are those of the moment this is asked for.
+        """
+        scene = still(self.svg, self.svg) if self._scene is None else self._scene()
+        return page(scene, self.title, self.description, "dark" if self._theme == "dark" else "auto")
 
     def save(self, path: Any, **options: Any) -> Path:
         """Write the picture; the suffix says how: .svg .png .pdf .dot .html. The file is whole or not there.

@@ -17,8 +17,8 @@ from ..cell import Cell, check_sizes
 from ..errors import ArgumentError, ShapeError, message
 from ..execute import Stepper
 from ..functions import astype, concatenate, expand_dims, generator, stack, swapaxes, zeros
-from ..scan import scan
-from ..tensor import FLOATS, ArrayLike, Tensor, _wrap, changes, no_grad
+from ..scan import Watch, scan
+from ..tensor import FLOATS, ArrayLike, Tensor, _wrap, changes, mode, no_grad
 from .functional import dropout
 from .module import Module
 
@@ -56,6 +56,23 @@ def _count(name: str, what: str, n: Any, least: int = 1) -> int:
     if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < least:
         raise ArgumentError(message(name, f"{what} must be an integer of at least {least}", {what: n}))
     return int(n)
+
+
+def watching(layer: Any, suffix: str, batched: bool, stream: bool) -> Watch | None:
+    """What the open recordings of a layer want of the part `suffix`, if anything.
+
+    A recording has `wanted(layer, suffix)`, names of quantities, and `take(layer, suffix, batched, stream, cell, tape, place,
+    tracked)`, which is told what the scan left.
+    """
+    wanted = [(r, r.wanted(layer, suffix)) for r in layer._recordings]
+    names = tuple(sorted({name for _, own in wanted for name in own}))
+
+    def take(*left: Any) -> None:
+        for recording, own in wanted:
+            if own:
+                recording.take(layer, suffix, batched, stream, *left)
+
+    return Watch(names, take) if names else None
 
 
 class _Stack(Module):
@@ -238,7 +255,12 @@ class _Stack(Module):
         return array.astype(np.intp)
 
     # ------------------------------------------------------------------------------------------------- running
-    def _run(self, xs: Any, states: Any, lengths: Any) -> tuple[Tensor, list[Tensor], bool]:
+    _recordings: tuple[Any, ...] = ()  # those that are open (`tl.record`)
+
+    def _run(
+        self, xs: Any, states: Any, lengths: Any, stream: bool = False
+    ) -> tuple[Tensor, list[Tensor], bool]:
+        """stream : a step that goes on where the last one ended."""
         inputs, batched = self._inputs(xs)
         steps, batch = inputs[0].shape[:2]
         initial = self._states(states, batch, batched)
@@ -258,6 +280,7 @@ class _Stack(Module):
                     self._arrays(self.suffixes[at]),
                     ends,
                     reverse=d == 1,
+                    watch=watching(self, self.suffixes[at], batched, stream) if self._recordings else None,
                 )
                 ways.append(y)
                 finals.append(last)
@@ -309,10 +332,11 @@ class _Stack(Module):
             training, self.training = self.training, False
             first, self.batch_first = self.batch_first, False
             try:
-                out, new, _ = self._run(tuple(v[None] for v in lifted), states, None)
+                out, new, _ = self._run(tuple(v[None] for v in lifted), states, None, stream=states is not None)
             finally:
                 self.training, self.batch_first = training, first
-            self._prepare(lifted, new)
+            if not self._recordings and mode.guard is None:
+                self._prepare(lifted, new)
         return out[0], new
 
     def _prepare(self, inputs: Sequence[Tensor], states: Sequence[Tensor]) -> None:
@@ -664,6 +688,7 @@ class _OneStep(Module, _TorchParameters):
     """One step of a cell with torch's parameters: `weight_ih weight_hh bias_ih bias_hh`."""
 
     gates: int
+    _recordings: tuple[Any, ...] = ()
 
     def __init__(self, cell: Cell, input_size: int, hidden_size: int, bias: bool, dtype: Any, seed: Any):
         name = type(self).__name__
@@ -710,7 +735,8 @@ class _OneStep(Module, _TorchParameters):
                     )
                 )
             states.append(s)
-        _, new = scan(self.cell, [x[None]], states, self._families(self.gates, ""))
+        watch = watching(self, "", batched, hx is not None) if self._recordings else None
+        _, new = scan(self.cell, [x[None]], states, self._families(self.gates, ""), watch=watch)
         return new if batched else [s[0] for s in new]
 
     def extra_repr(self) -> str:
