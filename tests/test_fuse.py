@@ -107,7 +107,7 @@ def test_the_kernels_can_be_read():
         "        mul_ = x * sigmoid_",
         "        out0[j] = mul_",
     ]
-    assert "def swish_backward(g_, x_, out0):" in backward and "float64 as real" in backward
+    assert "def swish_backward(g_, x_, out0, lo, hi):" in backward and "float64 as real" in backward
     compile(forward, "swish", "exec")
 
 
@@ -142,3 +142,14 @@ def test_wrong_calls():
         gate(tl.zeros(2), tl.zeros(3))
     with pytest.raises(ArgumentError, match="'forward' or 'backward'"):
         swish.source("sideways")
+
+
+def test_more_arguments_than_a_kernel_takes(rng):
+    names = [f"x{k}" for k in range(60)]
+    scope = {}
+    exec(f"def weighted({', '.join(names)}):\n    return {' + '.join(f'{k} * {n}' for k, n in enumerate(names))}", scope)
+    xs = [tl.tensor(rng.standard_normal(codegen.BIG), requires_grad=True) for _ in names]
+    y = tl.fuse(scope["weighted"])(*xs)
+    np.testing.assert_allclose(y.numpy(), sum(k * x.numpy() for k, x in enumerate(xs)), rtol=1e-12, atol=1e-10)
+    y.sum().backward()
+    assert all((x.grad.numpy() == k).all() for k, x in enumerate(xs))

@@ -17,9 +17,9 @@ ROOT = HOUSE.parent
 # A room imports from lower floors only. docs/design.md says what lives in each.
 FLOORS = [
     {"errors"},
-    {"graph", "threads", "vectormath", "gemm"},
-    {"ops", "notation", "trace"},
-    {"autodiff", "kernels"},
+    {"graph", "threads", "vectormath", "gemm", "atomics"},
+    {"ops", "notation", "trace", "kernels"},
+    {"autodiff", "team"},
     {"codegen", "plan"},
     {"tensor", "loops", "interpret"},
     {"functions", "fuse", "gradients", "program"},
@@ -34,8 +34,8 @@ FLOORS = [
     {"__init__", "__main__"},
 ]
 FLOOR = {room: k for k, rooms in enumerate(FLOORS) for room in rooms}
-NUMBA = {"kernels", "vectormath", "gemm"}  # may import numba
-LATE = {"vectormath", "gemm"}  # import numba as they are imported, hence may be imported within a function
+NUMBA = {"kernels", "vectormath", "gemm", "atomics"}  # may import numba
+LATE = {"vectormath", "gemm", "atomics"}  # import numba as they are imported, hence may be imported within a function
 
 
 def modules():

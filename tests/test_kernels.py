@@ -5,14 +5,16 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import tinygrad_lstm as tl
-from tinygrad_lstm import codegen, kernels, threads
+from tinygrad_lstm import codegen, kernels, team, threads
 from tinygrad_lstm.errors import ArgumentError
+from tinygrad_lstm.kernels import native
 
 PROGRAM = """
 import numpy as np
@@ -26,8 +28,7 @@ def bump(x):
 x = tl.tensor(np.linspace(-2, 2, codegen.BIG), requires_grad=True)
 y = bump(x)
 y.sum().backward()
-loops = [next(iter(f._loops.values())) for f in (codegen.forward(bump.op), codegen.backward(bump.op, (True,)))]
-hits = sum(sum(loop.stats.cache_hits.values()) for loop in loops)
+hits = sum(kernel.cache_hits for name, kernel in kernels._pointers.items() if name.startswith("bump"))
 print(hits, kernels.cache_folder() is not None, repr(float(y.numpy().sum())), repr(float(x.grad.numpy().sum())))
 """
 
@@ -58,7 +59,7 @@ def test_the_next_process_finds_the_machine_code(tmp_path):
     third = finish(start(tmp_path))
     assert third == ["2", "True", *first[2:]]  # both kernels came from the disk
     sources = sorted(path.name for path in tmp_path.glob("*.py"))
-    assert [name.rsplit("_", 1)[0] for name in sources] == ["bump", "bump_backward"]
+    assert [name.rsplit("_", 1)[0] for name in sources] == ["bump", "bump_backward", "dispatch", "help"]
     assert not list(tmp_path.glob("*.tmp"))
     assert "def bump_" in (tmp_path / sources[0]).read_text()
 
@@ -109,48 +110,62 @@ def test_results_do_not_depend_on_the_number_of_threads(any_threads, rng, monkey
     assert len(set(found)) == 1
 
 
+LOG = """from tinygrad_lstm.atomics import add, swap  # {fingerprint}
+
+
+def {{function}}(log, wait, lo, hi):
+    # a line [lo, hi] in the log for every piece; a piece takes long
+    k = add(log, 1) + 1
+    swap(log + 16 * k, lo)
+    swap(log + 16 * k + 8, hi)
+    for j in range(wait):
+        swap(log + 8, j)
+"""
+
+
+def pieces(n, wait=0, **how):
+    """What the team was given to do."""
+    log = np.zeros((200, 2), np.int64)
+    kernel = kernels.compile_pointer(LOG.format(fingerprint=native.atomics.fingerprint), "own_log")
+    team.run(kernel, np.array([log.ctypes.data, wait], np.int64), n, **how)
+    return sorted(tuple(line.tolist()) for line in log[1 : 1 + log[0, 0]])
+
+
 def test_slices_cover_everything_once(any_threads):
-    tl.set_num_threads(4)
-    for n, at_least in ((10, 1), (3, 1), (1, 1), (0, 1), (1000, 400), (7, 100)):
-        seen, lock = [], threading.Lock()
-
-        def job(lo, hi, seen=seen, lock=lock):
-            with lock:
-                seen.append((lo, hi))
-
-        threads.run_slices(job, n, at_least)
-        seen.sort()
-        assert seen[0][0] == 0 and seen[-1][1] == n and [hi for _, hi in seen[:-1]] == [lo for lo, _ in seen[1:]]
-        assert len(seen) <= max(1, n // at_least) and len(seen) <= 4
+    for threads_ in (1, 4, 2, 3):
+        tl.set_num_threads(threads_)
+        for _ in range(3):
+            for n, at_least, grain in ((10, 1, 0), (3, 1, 0), (1, 1, 0), (0, 1, 0), (1000, 400, 0), (7, 100, 0), (1000, 10, 30)):
+                seen = pieces(n, at_least=at_least, grain=grain)
+                assert seen[0][0] == 0 and seen[-1][1] == n
+                assert [hi for _, hi in seen[:-1]] == [lo for lo, _ in seen[1:]]
+                assert len(seen) == max(1, min(threads_, n // at_least)) if not grain or threads_ == 1 else len(seen) >= n / grain
 
 
-def test_an_error_in_any_slice_is_raised_here(any_threads):
-    tl.set_num_threads(3)
-    for bad in range(3):
-
-        def job(lo, hi, bad=bad):
-            if lo == bad:
-                raise KeyError(bad)
-
-        with pytest.raises(KeyError, match=str(bad)):
-            threads.run_slices(job, 3)
-    threads.run_slices(lambda lo, hi: None, 3)
+def test_a_helper_that_sleeps_is_woken(any_threads):
+    tl.set_num_threads(2)
+    for rest in (0, 0.05, 0.001, 0.05):
+        time.sleep(rest)
+        assert pieces(2, wait=200_000) == [(0, 1), (1, 2)]
 
 
-@pytest.mark.skipif(threads.current_core() < 0 or threads.available_cores() < 2, reason="needs two cores of Linux")
-def test_a_helper_leaves_the_core_of_its_caller():
-    found = []
+def test_everybody_is_there_when_threads_must_meet(any_threads):
+    source = f"""from tinygrad_lstm.atomics import add, meet  # {native.atomics.fingerprint}
 
-    def helper():
-        core = threads.current_core()
-        threads._leave(core)
-        found.append((core, threads.current_core(), os.sched_getaffinity(0)))
 
-    thread = threading.Thread(target=helper)
-    thread.start()
-    thread.join()
-    (before, after, allowed), *_ = found
-    assert after != before and allowed == os.sched_getaffinity(os.getpid()) - {before}
+def {{function}}(total, rounds, parts, meeting, part, next_part):
+    for k in range(rounds):
+        add(total + 8 * k, 1)
+        meet(meeting, (k + 1) * parts)
+"""
+    kernel = kernels.compile_pointer(source, "own_meeting")
+    for n in (1, 2, 5, 3):
+        tl.set_num_threads(n)
+        for rest in (0, 0.01):
+            time.sleep(rest)
+            total = np.zeros(50, np.int64)
+            team.run_together(kernel, np.array([total.ctypes.data, 50, 0, 0], np.int64))
+            assert (total == n).all()
 
 
 def test_many_callers_at_once(any_threads, rng):

@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from . import kernels, threads
+from . import kernels, team
 from .autodiff import sweep
 from .graph import OPS, Node, Op, Trace, reachable
+from .kernels import native
 
 VECTORMATH = (
     "exp",
@@ -156,26 +157,22 @@ class Pointwise:
         return scope["whole"]
 
     def source(self, dtype: Any = np.float32, scalars: Sequence[bool] | None = None) -> str:
-        """The fused loop: one statement a quantity, for element j. `scalars`: which of the inputs read are numbers."""
+        """The fused loop over elements lo to hi: one statement a quantity. `scalars`: which of the inputs are numbers."""
         inputs = [self.inputs[k] for k in self.reads]
         scalars = scalars if scalars is not None else [False] * len(inputs)
         names = Names()
         args = [names(n) for n in inputs]
         lines, used = scalar_lines(self.made, inputs, names)
         outs = [f"out{k}" for k in range(len(self.made))]
-        load = [f"{a} = {a}_[j]" for a, s in zip(args, scalars, strict=True) if not s]
+        load = {s: [f"{a} = {a}_[{0 if s else 'j'}]" for a, t in zip(args, scalars, strict=True) if t == s] for s in (0, 1)}
         store = [f"{o}[j] = {names(n)}" for o, n in zip(outs, self.made, strict=True)]
-        signature = ", ".join([*(a if s else f"{a}_" for a, s in zip(args, scalars, strict=True)), *outs])
+        signature = ", ".join([*(f"{a}_" for a in args), *outs])
         return (
             "\n".join(
-                [
-                    *imports(used, np.dtype(dtype)),
-                    "",
-                    "",
-                    f"def {{function}}({signature}):",
-                    f"    for j in range({outs[0]}.shape[0]):",
-                ]
-                + ["        " + line for line in load + lines + store]
+                [*imports(used, np.dtype(dtype)), "", "", f"def {{function}}({signature}, lo, hi):"]
+                + ["    " + line for line in load[True]]
+                + ["    for j in range(lo, hi):"]
+                + ["        " + line for line in load[False] + lines + store]
             )
             + "\n"
         )
@@ -187,6 +184,8 @@ class Pointwise:
             return self.whole(*values)
         dtype = arrays[0].dtype
         if dtype not in _REAL or any(a.dtype != dtype for a in arrays):
+            return self.whole(*values)
+        if len(self.reads) + len(self.made) > native.atomics.WORDS:
             return self.whole(*values)
         shape = arrays[0].shape
         if any(a.shape != shape for a in arrays):
@@ -201,18 +200,14 @@ class Pointwise:
         scalars = tuple([not isinstance(v, np.ndarray) or v.size == 1 for v in values])
         loop = self._loops.get((dtype, scalars))
         if loop is None:
-            loop = self._loops[dtype, scalars] = kernels.compile_source(self.source(dtype, scalars), self.name)
-        flat = [
-            dtype.type(np.reshape(v, ())[()]) if s else _flat(v, shape) for v, s in zip(values, scalars, strict=True)
+            text, ends = self.source(dtype, scalars), {"lo": "int64", "hi": "int64"}
+            loop = self._loops[dtype, scalars] = kernels.compile_pointer(text, self.name, ends, f"{dtype.name}*")
+        read = [
+            np.array(v, dtype).reshape(-1) if s else _flat(v, shape) for v, s in zip(values, scalars, strict=True)
         ]
         made = [np.empty(shape, dtype) for _ in self.made]
-        ends = [m.reshape(-1) for m in made]
-
-        def job(lo: int, hi: int) -> None:
-            parts = [v if s else v[lo:hi] for v, s in zip(flat, scalars, strict=True)]
-            kernels.call(loop, *parts, *[e[lo:hi] for e in ends])
-
-        threads.run_slices(job, ends[0].size, at_least=PER_THREAD, grain=GRAIN)
+        words = np.array([a.ctypes.data for a in (*read, *made)], np.int64)
+        team.run(loop, words, made[0].size, at_least=PER_THREAD, grain=GRAIN)
         return made
 
 

@@ -12,12 +12,12 @@ import threading
 import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from typing import Any, ClassVar
 
 import numpy as np
 
-from . import interpret, kernels, threads
+from . import interpret, kernels, team, threads
 from .cell import Cell
 from .graph import Node
 from .interpret import Interpreter
@@ -62,12 +62,13 @@ def aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
 
 
 @cache
-def kernel(cell: Cell, direction: str, dtype: np.dtype, columns: bool = False) -> tuple[Any, Loop]:
+def kernel(cell: Cell, direction: str, dtype: np.dtype, columns: bool = False) -> tuple[int, Loop]:
     p = cell.program
     loops = p.columns if columns else (p.forward, p.backward)
     assert loops is not None
     loop = loops[direction == "backward"]
-    return kernels.compile_source(loop.source(dtype), f"{cell.name}_{direction}{'_columns' * columns}"), loop
+    name, memories = f"{cell.name}_{direction}{'_columns' * columns}", ("address", "place", "active")
+    return kernels.compile_pointer(loop.source(dtype), name, dict.fromkeys(memories, "int64*")), loop
 
 
 def shares_units(cell: Cell, arrays: Mapping[str, np.ndarray], T: int, B: int) -> bool:
@@ -85,14 +86,14 @@ SHARED = 400_000  # bytes of weights
 
 
 @cache
-def helper(name: str, dtype: np.dtype) -> Any:
-    return kernels.compile_source(native.gemm.source(name, dtype), name)
+def helper(name: str, dtype: np.dtype) -> int:
+    """The address of one of the kernels around the loop, or of `gemm`, which all kernels share."""
+    return kernels.compile_pointer(native.gemm.source(name, dtype), name)
 
 
-@cache
-def product(dtype: np.dtype) -> int:
-    """The address of gemm, which all kernels share."""
-    return kernels.compile_pointer(native.gemm.source("gemm", dtype), "gemm", native.gemm.ARGUMENTS)
+def words(*numbers: int) -> np.ndarray:
+    """What a kernel is called with."""
+    return np.array(numbers, np.int64)
 
 
 @dataclass(frozen=True)
@@ -223,8 +224,8 @@ class Layout:
             pack = helper("pack" if way == "N" else "pack_transposed", self.dtype)
             W = np.ascontiguousarray(arrays[family])
             at, to = W.ctypes.data, block.address + packing.at * self.dtype.itemsize
-            job = partial(_packed, pack, at, packing.rows, packing.cols, packing.members, to)
-            threads.run_slices(job, packing.panels, at_least=max(1, packing.panels * 65536 // max(1, packing.size)))
+            given = words(at, packing.rows, packing.cols, packing.members, to)
+            team.run(pack, given, packing.panels, at_least=max(1, packing.panels * 8192 // max(1, packing.size)))
         if again:
             while len(self._panels) >= 8:
                 del self._panels[next(iter(self._panels))]
@@ -264,7 +265,7 @@ class Run:
         self.layout = layout
         self.block = Block(layout.size)
         self.address = layout.inside + self.block.address
-        self.address[0] = product(layout.dtype)
+        self.address[0] = helper("gemm", layout.dtype)
         self.given: dict[str, np.ndarray] = {}
         self.packed: Block | None = None
 
@@ -311,21 +312,6 @@ class Run:
             for vector in own.loop.sums[node.serial].vectors:
                 biases[start : start + own.width(node)] += np.asarray(machine.static[vector.serial]).reshape(-1)
         flat("zeros", max(own.pad(a) for a in own.sizes)).fill(0)
-
-
-def _packed(pack: Any, at: int, rows: int, cols: int, members: int, to: int, lo: int, hi: int) -> None:
-    kernels.call(pack, at, rows, cols, members, to, lo, hi)
-
-
-def share(loop_kernel: Any, *args: Any) -> None:
-    """Run a kernel whose threads share the units of every row, all at once, with a counter at which they meet."""
-    parts = threads.get_num_threads()
-    counter = np.zeros(1, np.int64)
-    meeting = counter.ctypes.data
-    if loop_kernel not in kernels.ready:  # compile before anybody waits for anybody
-        kernels.call(loop_kernel, *args, 0, 1, meeting)
-        return
-    threads.run_slices(lambda lo, hi: loop_kernel(*args, lo, parts, meeting), parts)
 
 
 class Tape:
@@ -392,11 +378,11 @@ def run_forward(
             if memory in slots:
                 run.view(memory).fill(0)
     running = np.full(T, B, np.int64) if active is None else active.astype(np.int64)
+    given = (run.address.ctypes.data, own.place.ctypes.data, running.ctypes.data, T, B, chunk)
     if columns:
-        share(loop_kernel, run.address, own.place, running, T, B, 0, B, chunk)
+        team.run_together(loop_kernel, words(*given, 0, 0))
     else:
-        job = lambda lo, hi: kernels.call(loop_kernel, run.address, own.place, running, T, B, lo, hi, chunk)
-        threads.run_slices(job, B)
+        team.run(loop_kernel, words(*given), B)
     result = run.view(exposed)[-T:]
     finals = []
     for k, node in enumerate(graph.states):
@@ -407,6 +393,9 @@ def run_forward(
         else:
             finals.append(history[T % len(history), :, :width].copy())
     return result[:, :, : own.width(graph.output)], finals, Tape(machine, run, running, ragged) if keep else None
+
+
+ALONE = 500_000  # multiply-adds of a step that another thread would hardly shorten
 
 
 class Stepper:
@@ -433,6 +422,8 @@ class Stepper:
         at = slice(None) if batch is not None else 0
         batch = batch if batch is not None else 1
         self.batch, self.active = batch, np.full(1, batch, np.int64)
+        weights = sum(array.size for array in layers[0].values())
+        self.at_least = max(1, ALONE // max(1, weights))
         self.runs: list[tuple[Any, ...]] = []
         self._held: list[Run] = []
         slots = {f"input{k}": 1 for k in range(len(graph.inputs))} | {f"state{k}": 2 for k in range(len(graph.states))}
@@ -454,22 +445,23 @@ class Stepper:
             states = [run.view(f"state{k}")[:, at, : own.width(s)] for k, s in enumerate(graph.states)]
             output = run.view(exposed)[-1, at, : own.width(graph.output)]
             self._held.append(run)
-            self.runs.append((run.address, own.place, inputs, [s[0] for s in states], [s[1:] for s in states], output))
+            given = words(run.address.ctypes.data, own.place.ctypes.data, self.active.ctypes.data, 1, batch, 1)
+            self.runs.append((given, inputs, [s[0] for s in states], [s[1:] for s in states], output))
 
     def __call__(self, xs: Sequence[np.ndarray], states: Sequence[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray]]:
         """xs: (B, axis) each; states: (layers, B, axis). Returns the output of the last layer and the new states."""
-        first, B, k = xs[0], self.batch, 0
-        for address, place, inputs, before, _, output in self.runs:
+        first, k = xs[0], 0
+        for given, inputs, before, _, output in self.runs:
             inputs[0][...] = first
             for j in range(1, len(inputs)):
                 inputs[j][...] = xs[j]
             for room, s in zip(before, states, strict=True):
                 room[...] = s[k]
-            self.kernel(address, place, self.active, 1, B, 0, B, 1)
+            team.run(self.kernel, given, self.batch, self.at_least)
             first, k = output, k + 1
         if k == 1:
-            return first.copy(), [s.copy() for s in self.runs[0][4]]
-        return first.copy(), [np.concatenate([run[4][j] for run in self.runs]) for j in range(len(states))]
+            return first.copy(), [s.copy() for s in self.runs[0][3]]
+        return first.copy(), [np.concatenate([run[3][j] for run in self.runs]) for j in range(len(states))]
 
 
 def run_backward(
@@ -510,25 +502,16 @@ def run_backward(
             carry[T % 2, :, : d.shape[-1]] = d
     if tape.ragged:
         run.view("kept").fill(0)
+    given = (run.address.ctypes.data, own.place.ctypes.data, tape.active.ctypes.data, T, B)
     if columns:
-        share(loop_kernel, run.address, own.place, tape.active, T, B, 0, B)
+        team.run_together(loop_kernel, words(*given, 0, 0))
     else:
-        job = lambda lo, hi: kernels.call(loop_kernel, run.address, own.place, tape.active, T, B, lo, hi)
-        threads.run_slices(job, B)
+        team.run(loop_kernel, words(*given), B)
     d_initial = [run.view(f"carry{k}")[0, :, : own.width(s)].copy() for k, s in enumerate(graph.states)]
     after = After(p, run, T, B)
     if p.watched:
         tape.after.append(after)
     return [after.input(k) for k in range(len(graph.inputs))], d_initial, after.parameters(machine)
-
-
-def _rows(kernel: Any, fixed: tuple, lo: int, hi: int) -> None:
-    kernels.call(kernel, *fixed, lo, hi)
-
-
-def _outer(kernel: Any, fixed: tuple, dtype: np.dtype, lo: int, hi: int) -> None:
-    panels = Block(native.gemm.DEEP * fixed[8] * dtype.itemsize)
-    kernels.call(kernel, *fixed, panels.address, lo, hi)
 
 
 class After:
@@ -574,19 +557,16 @@ class After:
         width = own.pad(g.shape[-1])
         out = aligned((self.T, self.B, width), dtype)
         C, D, row_D = out.ctypes.data, self.run.at("zeros"), 0
-        rows_product = helper("product", dtype)
         for factors in self._merged(s.factors):
             A, row, K = self.rows_of(factors[0].operand)
             packing = own.packings[factors[0].family, "T"]
             assert self.run.packed is not None
             P = self.run.packed.address + (packing.at + factors[0].member * packing.member) * dtype.itemsize
             inner = len(factors) * own.pad(factors[0].operand.shape[-1]) if len(factors) > 1 else K
-            job = partial(
-                _rows,
-                rows_product,
-                (product(dtype), A, row, inner, P, packing.panel, C, width, D, row_D, width // own.lanes),
+            given = words(
+                helper("gemm", dtype), A, row, inner, P, packing.panel, C, width, D, row_D, width // own.lanes
             )
-            threads.run_slices(job, self.depth, at_least=32)
+            team.run(helper("product", dtype), given, self.depth, at_least=32)
             D, row_D = C, width
         result = out[:, :, : own.width(g)]
         for a in s.addends:
@@ -618,20 +598,14 @@ class After:
         padded, padded_units = -(-width // lanes) * lanes, own.pad(lefts[0].shape[-1]) if members > 1 else units
         direct = width == padded and units == padded_units and out.flags.c_contiguous
         target = out if direct else np.empty((members, padded_units, padded), dtype)
-        fixed = (
-            product(dtype),
-            A,
-            left_row,
-            R,
-            right_row,
-            width,
-            self.depth,
-            target.ctypes.data,
-            padded,
-            self.run.at("zeros"),
+        n, at_least = members * padded_units, max(8, 500_000 // max(1, self.depth * width))
+        slices = team.parts(n, at_least)
+        panels = Block(slices * native.gemm.DEEP * padded * dtype.itemsize)
+        given = words(
+            *(helper("gemm", dtype), A, left_row, R, right_row, width, self.depth, target.ctypes.data, padded),
+            *(self.run.at("zeros"), panels.address, slices, n),
         )
-        job = partial(_outer, helper("outer", dtype), fixed, dtype)
-        threads.run_slices(job, members * padded_units, at_least=max(8, 4_000_000 // max(1, self.depth * width)))
+        team.run(helper("outer", dtype), given, n, at_least)
         if not direct:
             out.reshape(members, units, width)[...] = target[:, :units, :width]
 
@@ -667,16 +641,8 @@ class After:
         A, row, width = self.rows_of(nodes[0].args[0])
         step = self.own.pad(nodes[0].args[0].shape[-1])
         room = np.empty((2, step * (len(nodes) - 1) + width), self.dtype)
-        kernels.call(
-            helper("column_sums", self.dtype),
-            A,
-            row,
-            self.depth,
-            room[0].ctypes.data,
-            room[1].ctypes.data,
-            0,
-            room.shape[1],
-        )
+        given = words(A, row, self.depth, room[0].ctypes.data, room[1].ctypes.data)
+        team.run(helper("column_sums", self.dtype), given, room.shape[1], at_least=max(64, 65536 // self.depth))
         for k, node in enumerate(nodes):
             total = room[0, k * step : k * step + width]
             shape = tuple(1 if a == 1 else self.own.sizes[a] for a in node.shape)

@@ -15,7 +15,6 @@ one array of addresses however many quantities a cell has, and threads share no 
 
 from __future__ import annotations
 
-import sys
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -97,40 +96,6 @@ def _memory(kind: str) -> tuple[Any, Any]:
 SCOPES = 64
 
 
-@intrinsic
-def meet(typing: Any, place: Any, count: Any) -> Any:
-    """meet(address, n): say that one is here, and wait until n have said so in all. For threads that share one step.
-
-    Spins, for a step takes microseconds; a thread that has waited long gives its core away.
-    """
-
-    def emit(context: Any, b: Any, sig: Any, args: Any) -> Any:
-        counter = b.inttoptr(args[0], _I64.as_pointer())
-        b.atomic_rmw("add", counter, _I64(1), "seq_cst")
-        before, wait, idle, after = b.basic_block, *(b.append_basic_block(n) for n in ("wait", "idle", "met"))
-        b.branch(wait)
-        b.position_at_end(wait)
-        turns = b.phi(_I64)
-        turns.add_incoming(_I64(0), before)
-        here = b.load_atomic(counter, "acquire", 8)
-        more = b.add(turns, _I64(1))
-        still = b.append_basic_block("still")
-        b.cbranch(b.icmp_signed(">=", here, args[1]), after, still)
-        b.position_at_end(still)
-        turns.add_incoming(more, still)
-        b.cbranch(b.icmp_signed(">", turns, _I64(PATIENCE)), idle, wait)
-        b.position_at_end(idle)
-        if sys.platform != "win32":
-            b.call(cgutils.get_or_insert_function(b.module, ir.FunctionType(_I32, []), "sched_yield"), [])
-        turns.add_incoming(more, idle)
-        b.branch(wait)
-        b.position_at_end(after)
-        return context.get_dummy_value()
-
-    return types.void(types.int64, types.int64), emit
-
-
-PATIENCE = 20_000  # looks at the counter before the core is given away: some 20 us
 load_float32, store_float32 = _memory("float32")
 load_float64, store_float64 = _memory("float64")
 
@@ -306,10 +271,11 @@ def {function}(W, rows, cols, members, P, lo, hi):
                     store(P, ((p * members + m) * padded + unit) * LANES + lane, value, 1)
 """,
     "outer": """
-def {function}(product, left, left_row, right, right_row, width, depth, C, row, zeros, P, lo, hi):
+def {function}(product, left, left_row, right, right_row, width, depth, C, row, zeros, rooms, slices, units, lo, hi):
     # C[u, j] = sum over k < depth of left[k, u] * right[k, j], for units lo..hi; DEEP terms at a time, in order.
     # right is packed in panels, left is read as it lies (packing it as well would cost more than it brings).
     panels = (width + LANES - 1) // LANES
+    P = rooms + (lo * slices + units - 1) // units * (DEEP * panels * LANES * SIZE)  # every slice has its own
     for start in range(0, depth, DEEP):
         K = min(DEEP, depth - start)
         for p in range(panels):

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import inspect
 import linecache
 import os
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
@@ -105,17 +106,23 @@ def _define(source: str, unique: str) -> tuple[Callable[..., Any], bool]:
 _pointers: dict[str, Any] = {}
 
 
-def compile_pointer(source: str, name: str, arguments: int) -> int:
-    """The address of a function of that many integers, for calls from kernels; compiled and kept like a kernel."""
-    unique = f"{name}_{digest(source)}"
+def compile_pointer(source: str, name: str, kinds: Mapping[str, str] | None = None, other: str = "int64") -> int:
+    """The address of the function `name_HASH` of a source text, for calls by address; compiled and kept like a kernel.
+
+    kinds : the types of its arguments by name, `other` for the rest: "int64", or "float32*" for where such numbers lie.
+    """
+    unique = f"{name}_{digest(f'{source} {sorted(FLAGS)} {kinds} {other}')}"
     with _lock:
         if unique not in _pointers:
             import numba
 
             function, on_disk = _define(source, unique)
             start = time.perf_counter()
-            _pointers[unique] = numba.cfunc(numba.void(*[numba.int64] * arguments), cache=on_disk)(function)
-            _tell(unique, time.perf_counter() - start, _pointers[unique].cache_hits)
+            names = [(kinds or {}).get(argument, other) for argument in inspect.signature(function).parameters]
+            types = [numba.types.CPointer(getattr(numba, n[:-1])) if "*" in n else numba.int64 for n in names]
+            compiled = numba.cfunc(numba.void(*types), cache=on_disk, fastmath=set(FLAGS), error_model="numpy")(function)
+            _pointers[unique] = compiled
+            _tell(unique, time.perf_counter() - start, compiled.cache_hits)
         return _pointers[unique].address
 
 

@@ -345,8 +345,8 @@ class Loop:
             f'"""{self.name}, {what}, for the rows lo to hi of the batch."""', "", *imports(self.used, np.dtype(dtype))
         )
         head(
-            f"from tinygrad_lstm.gemm import gemm, load_{kind} as load, {'meet, ' if self.columns else ''}"
-            f"store_{kind} as store  # {native.gemm.fingerprint}"
+            f"from tinygrad_lstm.gemm import gemm, load_{kind} as load, store_{kind} as store  # {native.gemm.fingerprint}",
+            *([f"from tinygrad_lstm.atomics import meet  # {native.atomics.fingerprint}"] if self.columns else []),
         )
         head(
             "",
@@ -356,9 +356,11 @@ class Loop:
             "",
         )
         more = "" if self.backward else ", chunk"
-        more += ", part, parts, meeting" if self.columns else ""
-        head(f"def {{function}}(address, place, active, T, B, lo, hi{more}):")
+        more += ", parts, meeting, part, next_part" if self.columns else ", lo, hi"
+        head(f"def {{function}}(address, place, active, T, B{more}):")
         head.depth = 1
+        if self.columns:
+            head("lo, hi, met = 0, B, 0")
         head("product = address[0]", *(f"{memory} = address[{k + 1}]" for k, memory in enumerate(self.addresses)))
         if self.columns:
             for axis in self.axes:
@@ -366,11 +368,10 @@ class Loop:
         head(*(f"{self.number(*what)} = place[{k}]" for k, what in enumerate(self.numbers)))
         if self.columns:
             head(
-                "met = 0",
                 *(
-                    f"first_{a}, last_{a} = panels_{a} * part // parts, panels_{a} * (part + 1) // parts"
+                    f"first_{a}, last_{a} = panels_{a} * part // parts, panels_{a} * next_part // parts"
                     for a in self.axes
-                ),
+                )
             )
         return "\n".join([*head.lines, *body.lines]) + "\n"
 
@@ -642,9 +643,15 @@ class Loop:
             carry, row = self.address(f"carry{k}"), self.number("row", f"carry{k}")
             slots = self.number("slots", f"carry{k}")
             to, at = f"{carry} + t % {slots} * B * {row} * SIZE", f"{carry} + (t + 1) % {slots} * B * {row} * SIZE"
-            text(f"for j in range((lo + rows) * {row}, hi * {row}):", f"    store({to}, j, load({at}, j, 63), 63)")
-            if g is None:
-                text(f"for j in range(lo * {row}, (lo + rows) * {row}):", f"    store({to}, j, real(0), 63)")
+            live = [("lo", "(lo + rows)", "real(0)")] if g is None else []
+            for first, last, value in [("(lo + rows)", "hi", f"load({at}, {{}}, 63)"), *live]:
+                if not self.columns:
+                    text(f"for j in range({first} * {row}, {last} * {row}):", f"    store({to}, j, {value.format('j')}, 63)")
+                    continue
+                units = self._units(self.plan.graph.states[k].shape[-1])  # threads need not be at the same step
+                j = f"row * {row} + j"
+                text(f"for row in range({first}, {last}):", f"    for j in range({units}):")
+                text(f"        store({to}, {j}, {value.format(j)}, 63)")
 
 
 class _Call:
@@ -720,7 +727,8 @@ class _Call:
 BLOCKED = ("sums", "scratch", "vectors", "tape", "kept")  # memories whose rows hold several quantities
 RESERVED = (
     "t row j entry rows turn lo hi T B chunk start steps address place active load store gemm product real SIZE "
-    "LANES part parts meeting met meet nan inf exp expm1 log log1p tanh sigmoid erf softplus sqrt sin cos tan sinh cosh floor abs min max "
+    "LANES part next_part parts meeting met meet "
+    "nan inf exp expm1 log log1p tanh sigmoid erf softplus sqrt sin cos tan sinh cosh floor abs min max "
     "range sums scratch vectors tape kept biases zeros packed output d_output "
 ).split()
 BOOLEAN = (

@@ -15,7 +15,7 @@ from statistics import geometric_mean
 from typing import Any
 
 from tinygrad_lstm import gemm
-from tinygrad_lstm.threads import available_cores
+from tinygrad_lstm.threads import allowed_cores
 
 from . import OURS, ROOT, THREADS, Result, Verdict, show
 
@@ -35,7 +35,7 @@ def machine() -> dict[str, str]:
             libraries[name] = "absent"
     return {
         "processor": _processor(),
-        "cores": f"{available_cores()}, {THREADS} threads for each library",
+        "cores": f"{len(allowed_cores())}, {THREADS} threads for each library",
         "vectors": f"{gemm.BYTES * 8} bits" + ("" if gemm.FUSED else ", no fused multiply-add"),
         "caches": ", ".join(_caches()) or "unknown",
         "memory": _memory(),
