@@ -12,7 +12,7 @@ import threading
 import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -29,36 +29,40 @@ from .program import Program
 class Block:
     """Memory for the inside of one call. It goes back to a pool when nobody holds it: a fresh page costs more than its use."""
 
-    _pool: ClassVar[list[np.ndarray]] = []
-    _lock = threading.Lock()
-    KEEP = 1 << 28  # bytes the pool may hold
+    _pool: ClassVar[dict[int, list[tuple[np.ndarray, int, int]]]] = {}  # by size; no lock: each touch is one step of Python's
+    _held: ClassVar[int] = 0
+    KEEP = 1 << 28  # bytes the pool may hold, about
 
     def __init__(self, size: int):
-        with Block._lock:
-            fits = [k for k, raw in enumerate(Block._pool) if size <= raw.size - 64 <= 2 * size + 65536]
-            best = min(fits, key=lambda k: Block._pool[k].size, default=None)
-            raw = Block._pool.pop(best) if best is not None else None
-        self._raw = np.empty(size + 64, np.uint8) if raw is None else raw
-        self._start = -self._raw.ctypes.data % 64  # a vector never straddles two cache lines
-        self.address = self._raw.ctypes.data + self._start
+        step = 1 << max(12, size.bit_length() - 3)  # eight sizes between two powers of two
+        self._size = -(-size // step) * step
+        try:
+            self._raw, self._start, self.address = Block._pool[self._size].pop()
+            Block._held -= self._size
+        except (KeyError, IndexError):
+            self._raw = np.empty(self._size + 64, np.uint8)
+            self._start = -self._raw.ctypes.data % 64  # a vector never straddles two cache lines
+            self.address = self._raw.ctypes.data + self._start
 
     def view(self, offset: int, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-        start = self._start + offset
-        return self._raw[start : start + math.prod(shape) * dtype.itemsize].view(dtype).reshape(shape)
+        return np.ndarray(shape, dtype, self._raw, self._start + offset)
 
     def __del__(self) -> None:
-        with Block._lock:
-            Block._pool.append(self._raw)
-            while sum(raw.size for raw in Block._pool) > Block.KEEP:
-                Block._pool.pop(0)
+        Block._pool.setdefault(self._size, []).append((self._raw, self._start, self.address))
+        Block._held += self._size
+        while Block._held > Block.KEEP and Block._pool:
+            size, rest = next(iter(Block._pool.items()))
+            try:
+                rest.pop()
+                Block._held -= size
+            except IndexError:
+                Block._pool.pop(size, None)
 
 
 def aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     """An array for others to keep, whose first element lies at a multiple of 64 bytes."""
-    size = math.prod(shape) * dtype.itemsize
-    raw = np.empty(size + 64, np.uint8)
-    start = -raw.ctypes.data % 64
-    return raw[start : start + size].view(dtype).reshape(shape)
+    raw = np.empty(math.prod(shape) * dtype.itemsize + 64, np.uint8)
+    return np.ndarray(shape, dtype, raw, -raw.ctypes.data % 64)
 
 
 @cache
@@ -112,6 +116,9 @@ class Packing:
     size: int
 
 
+_prepared: dict[Any, tuple[dict[str, int], list[weakref.ref], Block]] = {}  # of parameters that do not change (inference)
+
+
 class Layout:
     """Where everything lies, and every run-time number, for one loop at one size. Derived once, used by every such call.
 
@@ -139,22 +146,27 @@ class Layout:
         for family, way in dict.fromkeys([*((w[1], w[2]) for w in loop.numbers if w[0] == "packed"), *more]):
             self.packings[family, way] = packing = self._packing(cell, family, way, at)
             at += packing.size
-        spaces = {m: n * batch * self.rows[m] for m, n in self.slots.items() if m not in outside}
-        spaces |= {
-            "vectors": self.blocks["vectors"][-1],
-            "biases": self.blocks["sums"][-1],
-            "zeros": max(self.pad(a) for a in self.sizes),
-        }
-        self.offsets: dict[str, int] = {}
-        end = 0
-        for m, n in spaces.items():
-            self.offsets[m] = end
-            end += -(-n * dtype.itemsize // 64) * 64 + 64
-        self.size = end
-        self._panels: dict[tuple[int, ...], tuple[list[weakref.ref], Block]] = {}
+        self.offsets, self.size = self._one_after_the_other(
+            {m: n * batch * self.rows[m] for m, n in self.slots.items() if m not in outside}
+        )
+        zeros = max(self.pad(a) for a in self.sizes)
+        vectors, biases = self.blocks["vectors"][-1], self.blocks["sums"][-1]
+        self.fixed, self.fixed_size = self._one_after_the_other(
+            {"packed": at, "vectors": vectors, "biases": biases, "zeros": zeros}
+        )
         self.place = np.array([self._number(*what) for what in loop.numbers], np.int64)
+        self.place_address = self.place.ctypes.data
         self.inside = np.array([0, *(self.offsets.get(m, 0) for m in loop.addresses)], np.int64)
-        self.outside = {m: k + 1 for k, m in enumerate(loop.addresses) if m not in self.offsets}
+        self.which = {m: k + 1 for k, m in enumerate(loop.addresses)}
+        self.fixed_which = [(k, self.fixed[m]) for m, k in self.which.items() if m in self.fixed]
+
+    def _one_after_the_other(self, spaces: Mapping[str, int]) -> tuple[dict[str, int], int]:
+        """Where each begins, in bytes, and where all end; spaces in elements."""
+        offsets, end = {}, 0
+        for m, n in spaces.items():
+            offsets[m] = end
+            end += -(-n * self.dtype.itemsize // 64) * 64 + 64
+        return offsets, end
 
     def pad(self, axis: Any) -> int:
         return self.lanes if axis == 1 else -(-self.sizes[axis] // self.lanes) * self.lanes
@@ -211,63 +223,58 @@ class Layout:
         packing = self.packings[what[0], what[1]]
         return {"packed": packing.at, "member": packing.member, "panel": packing.panel}[kind]
 
-    def packed(self, arrays: Mapping[str, np.ndarray], again: bool) -> Block:
-        """The weights of all products in panels. An array is never written to, so the same array means the same panels."""
-        families = dict.fromkeys(family for family, _ in self.packings)
-        key = tuple(id(arrays[f]) for f in families)
-        found = self._panels.get(key)
-        if found is not None and all(ref() is arrays[f] for ref, f in zip(found[0], families, strict=True)):
-            return found[1]
-        last = list(self.packings.values())[-1]
-        block = Block((last.at + last.size) * self.dtype.itemsize)
+    def prepared(self, arrays: Mapping[str, np.ndarray]) -> Block | None:
+        """What `prepare` made and kept of these arrays. One is never written to: the same array means the same numbers."""
+        found = _prepared.get((self.loop, *map(id, arrays.values())))
+        same = found is not None and found[0] == self.fixed
+        same = same and all(ref() is array for ref, array in zip(found[1], arrays.values(), strict=True))
+        return found[2] if same else None
+
+    def prepare(self, machine: Interpreter, again: bool = False) -> Block:
+        """What a run reads and never writes: weights in panels, the parameters that it reads as vectors, what the sums of
+        products start from, zeros. again : the same parameters are likely to come again (inference), so it is kept.
+        """
+        machine.run(machine.plan.static, machine.static)
+        block, arrays = Block(self.fixed_size), machine.arrays
         for (family, way), packing in self.packings.items():
             pack = helper("pack" if way == "N" else "pack_transposed", self.dtype)
             W = np.ascontiguousarray(arrays[family])
             at, to = W.ctypes.data, block.address + packing.at * self.dtype.itemsize
             given = words(at, packing.rows, packing.cols, packing.members, to)
             team.run(pack, given, packing.panels, at_least=max(1, packing.panels * 8192 // max(1, packing.size)))
+        size = (self.fixed_size - self.fixed["vectors"]) // self.dtype.itemsize
+        numbers = block.view(self.fixed["vectors"], (size,), self.dtype)
+        numbers.fill(0)
+        for start, node in zip(self.blocks["vectors"], self.loop.memories["vectors"].blocks.values(), strict=False):
+            value = np.asarray(machine.static[node.serial]).reshape(-1)
+            numbers[start : start + value.size] = value
+        numbers = numbers[(self.fixed["biases"] - self.fixed["vectors"]) // self.dtype.itemsize :]
+        for start, node in zip(self.blocks["sums"], self.loop.memories["sums"].blocks.values(), strict=False):
+            for vector in self.loop.sums[node.serial].vectors:
+                numbers[start : start + self.width(node)] += np.asarray(machine.static[vector.serial]).reshape(-1)
         if again:
-            while len(self._panels) >= 8:
-                del self._panels[next(iter(self._panels))]
-            self._panels[key] = ([weakref.ref(arrays[f]) for f in families], block)
+            while len(_prepared) >= 64:
+                _prepared.pop(next(iter(_prepared)), None)
+            key = (self.loop, *map(id, arrays.values()))
+            forget = partial(_prepared.pop, key, None)
+            _prepared[key] = self.fixed, [weakref.ref(array, lambda _: forget()) for array in arrays.values()], block
         return block
 
     def width(self, node: Node) -> int:
         return 1 if node.shape[-1] == 1 else self.sizes[node.shape[-1]]
 
 
-_layouts: dict[Any, Layout] = {}
-
-
-def layout(
-    loop: Loop,
-    cell: Cell,
-    sizes: Mapping[Any, int],
-    dtype: np.dtype,
-    slots: Mapping[str, int],
-    batch: int,
-    outside: Sequence[str],
-    more: Sequence[tuple[str, str]] = (),
-) -> Layout:
-    key = (loop, dtype, batch, tuple(sizes.items()), tuple(slots.items()), tuple(outside))
-    found = _layouts.get(key)
-    if found is None:
-        if len(_layouts) > 256:
-            _layouts.clear()
-        found = _layouts[key] = Layout(loop, cell, sizes, dtype, slots, batch, outside, more)
-    return found
-
-
 class Run:
-    """One call of a loop: its block, and the arrays of the caller."""
+    """One call of a loop: its block, what is made of the parameters, and the arrays of the caller."""
 
-    def __init__(self, layout: Layout):
-        self.layout = layout
+    def __init__(self, layout: Layout, fixed: Block):
+        self.layout, self.fixed = layout, fixed
         self.block = Block(layout.size)
         self.address = layout.inside + self.block.address
         self.address[0] = helper("gemm", layout.dtype)
+        for k, offset in layout.fixed_which:
+            self.address[k] = fixed.address + offset
         self.given: dict[str, np.ndarray] = {}
-        self.packed: Block | None = None
 
     def view(self, memory: str) -> np.ndarray:
         """A memory as an array (slots, B, row)."""
@@ -279,47 +286,17 @@ class Run:
     def give(self, memory: str, array: np.ndarray) -> None:
         """An array of the caller as a memory; its rows must be as long as the layout says."""
         self.given[memory] = array
-        at = self.layout.outside.get(memory)
+        at = self.layout.which.get(memory)
         if at is not None:
             self.address[at] = array.ctypes.data
 
     def at(self, memory: str) -> int:
-        return (
-            self.given[memory].ctypes.data if memory in self.given else self.block.address + self.layout.offsets[memory]
-        )
-
-    def fill(self, machine: Interpreter, again: bool = False) -> None:
-        """Weights in panels; the parameters that the loop reads as vectors; what the sums of products start from.
-
-        again : the same weights are likely to come again (inference), so their panels are kept.
-        """
-        own = self.layout
-        if own.packings:
-            self.packed = own.packed(machine.arrays, again)
-            where = own.loop.addresses.index("packed") + 1 if "packed" in own.loop.addresses else 0
-            if where:
-                self.address[where] = self.packed.address
-        flat = lambda memory, n: self.block.view(own.offsets[memory], (n,), own.dtype)
-        if own.loop.memories["vectors"].blocks:
-            vectors = flat("vectors", own.blocks["vectors"][-1])
-            vectors.fill(0)
-            for start, node in zip(own.blocks["vectors"], own.loop.memories["vectors"].blocks.values(), strict=False):
-                value = np.asarray(machine.static[node.serial]).reshape(-1)
-                vectors[start : start + value.size] = value
-        biases = flat("biases", own.blocks["sums"][-1])
-        biases.fill(0)
-        for start, node in zip(own.blocks["sums"], own.loop.memories["sums"].blocks.values(), strict=False):
-            for vector in own.loop.sums[node.serial].vectors:
-                biases[start : start + own.width(node)] += np.asarray(machine.static[vector.serial]).reshape(-1)
-        flat("zeros", max(own.pad(a) for a in own.sizes)).fill(0)
-
-
-class Tape:
-    """What the forward run leaves for the backward one."""
-
-    def __init__(self, machine: Interpreter, run: Run, active: np.ndarray, ragged: bool):
-        self.machine, self.run, self.active, self.ragged = machine, run, active, ragged
-        self.after: list[After] = []  # what the backward runs left, if something is watched
+        """The address of a memory."""
+        if memory in self.given:
+            return self.given[memory].ctypes.data
+        if memory in self.layout.fixed:
+            return self.fixed.address + self.layout.fixed[memory]
+        return self.block.address + self.layout.offsets[memory]
 
 
 def padded_copy(x: np.ndarray, width: int) -> np.ndarray:
@@ -330,6 +307,82 @@ def padded_copy(x: np.ndarray, width: int) -> np.ndarray:
     out[..., : x.shape[-1]] = x
     out[..., x.shape[-1] :] = 0
     return out
+
+
+class Form:
+    """What calls of one size have in common: kernels, layouts, sizes. Derived once, used by every such call."""
+
+    def __init__(
+        self,
+        cell: Cell,
+        arrays: Mapping[str, np.ndarray],
+        xs: Sequence[np.ndarray],
+        states: Sequence[np.ndarray],
+        keep: bool,
+        ragged: bool,
+    ):
+        p, graph = cell.program, cell.graph
+        self.cell, self.dtype, self.ragged, (self.T, self.B) = cell, xs[0].dtype, ragged, xs[0].shape[:2]
+        self.sizes = interpret.axis_sizes(p.plan, arrays)
+        for node, value in zip([*graph.inputs, *graph.states], [*xs, *states], strict=True):
+            self.sizes.setdefault(node.shape[-1], value.shape[-1])
+        self.columns = shares_units(cell, arrays, self.T, self.B)
+        self.kernel, loop = kernel(cell, "forward", self.dtype, self.columns)
+        rows = self.B if self.columns else -(-self.B // threads.get_num_threads())
+        self.chunk = max(1, min(self.T, -(-64 // rows))) if p.hoists else 1
+        whole = keep or ragged
+        slots = {f"input{k}": self.T for k in range(len(xs))}
+        slots |= {f"state{k}": self.T + 1 if whole or k == p.output_state else 2 for k in range(len(states))}
+        slots |= {"sums": self.chunk, "scratch": 1, "tape": self.T if keep else 1}
+        slots |= {"output": self.T} if p.output_state is None else {}
+        self.exposed = "output" if p.output_state is None else f"state{p.output_state}"
+        outside = [*(f"input{k}" for k in range(len(xs))), self.exposed]
+        self.layout = Layout(loop, cell, self.sizes, self.dtype, slots, self.B, outside)
+        self.everybody = np.full(self.T, self.B, np.int64)
+        self._backward: dict[bool, tuple[int, Layout, tuple[str, ...]]] = {}
+
+    def backward(self, seeded: bool) -> tuple[int, Layout, tuple[str, ...]]:
+        """The kernel, its layout, and the memories that the forward run left; seeded : the output has a cotangent."""
+        if seeded not in self._backward:
+            address, loop = kernel(self.cell, "backward", self.dtype, self.columns)
+            left = self.layout.slots.items()
+            slots = {m: n for m, n in left if m in loop.memories and m not in ("sums", "scratch")}
+            shared = tuple(slots)
+            slots |= {"d_output": self.T if seeded else 1, "sums": 1, "scratch": 1, "kept": self.T}
+            slots |= {f"carry{k}": 2 for k in range(len(self.cell.graph.states))}
+            outside, more = (*shared, "d_output"), self.cell.program.later_weights
+            own = Layout(loop, self.cell, self.sizes, self.dtype, slots, self.B, outside, more)
+            self._backward[seeded] = address, own, shared
+        return self._backward[seeded]
+
+
+_forms: dict[Any, Form] = {}
+
+
+def form(
+    cell: Cell,
+    arrays: Mapping[str, np.ndarray],
+    xs: Sequence[np.ndarray],
+    states: Sequence[np.ndarray],
+    keep: bool,
+    ragged: bool,
+) -> Form:
+    shapes = [a.shape for a in (*arrays.values(), *xs, *states)]
+    key = (cell, xs[0].dtype, keep, ragged, threads.get_num_threads(), SHARED, *shapes)
+    found = _forms.get(key)
+    if found is None:
+        if len(_forms) >= 256:
+            _forms.clear()
+        found = _forms[key] = Form(cell, arrays, xs, states, keep, ragged)
+    return found
+
+
+class Tape:
+    """What the forward run leaves for the backward one."""
+
+    def __init__(self, form: Form, machine: Interpreter, run: Run, active: np.ndarray):
+        self.form, self.machine, self.run, self.active = form, machine, run, active
+        self.after: list[After] = []  # what the backward runs left, if something is watched
 
 
 def run_forward(
@@ -347,52 +400,39 @@ def run_forward(
     T, B = xs[0].shape[:2]
     if T == 0 or B == 0:
         return interpret.run_forward(cell.plan, arrays, xs, states, active, keep)
-    p, dtype, graph = cell.program, xs[0].dtype, cell.graph
-    columns = shares_units(cell, arrays, T, B)
-    loop_kernel, loop = kernel(cell, "forward", dtype, columns)
-    machine = Interpreter(p.plan, arrays)
-    for node, value in zip([*graph.inputs, *graph.states], [*xs, *states], strict=True):
-        machine.sizes.setdefault(node.shape[-1], value.shape[-1])
-    machine.run(p.plan.static, machine.static)
-    ragged = active is not None
-    rows = B if columns else -(-B // threads.get_num_threads())
-    chunk = max(1, min(T, -(-64 // rows))) if p.hoists else 1
-    slots = {f"input{k}": T for k in range(len(xs))}
-    slots |= {f"state{k}": T + 1 if keep or ragged or k == p.output_state else 2 for k in range(len(states))}
-    slots |= {"sums": chunk, "scratch": 1, "tape": T if keep else 1} | ({"output": T} if p.output_state is None else {})
-    exposed = "output" if p.output_state is None else f"state{p.output_state}"
-    own = layout(loop, cell, machine.sizes, dtype, slots, B, [*(f"input{k}" for k in range(len(xs))), exposed])
-    run = Run(own)
-    run.fill(machine, again=not keep)
+    what = form(cell, arrays, xs, states, keep, active is not None)
+    own, graph = what.layout, cell.graph
+    machine = Interpreter(cell.program.plan, arrays, what.sizes)
+    fixed = None if keep else own.prepared(arrays)
+    run = Run(own, own.prepare(machine, again=not keep) if fixed is None else fixed)
     for k, x in enumerate(xs):
         run.give(f"input{k}", padded_copy(x, own.rows[f"input{k}"]))
-    run.give(exposed, aligned((slots[exposed], B, own.rows[exposed]), dtype))
-    for k, s in enumerate(states):
-        history = run.view(f"state{k}")
-        if ragged:
+    run.give(what.exposed, aligned((own.slots[what.exposed], B, own.rows[what.exposed]), what.dtype))
+    histories = [run.view(f"state{k}") for k in range(len(states))]
+    for s, history in zip(states, histories, strict=True):
+        if what.ragged:
             history.fill(0)
         history[0, :, : s.shape[-1]] = s
         history[0, :, s.shape[-1] :] = 0
-    if ragged:
+    if what.ragged:
         for memory in ("output", "tape"):
-            if memory in slots:
+            if memory in own.slots:
                 run.view(memory).fill(0)
-    running = np.full(T, B, np.int64) if active is None else active.astype(np.int64)
-    given = (run.address.ctypes.data, own.place.ctypes.data, running.ctypes.data, T, B, chunk)
-    if columns:
-        team.run_together(loop_kernel, words(*given, 0, 0))
+    running = what.everybody if active is None else active.astype(np.int64)
+    given = (run.address.ctypes.data, own.place_address, running.ctypes.data, T, B, what.chunk)
+    if what.columns:
+        team.run_together(what.kernel, words(*given, 0, 0))
     else:
-        team.run(loop_kernel, words(*given), B)
-    result = run.view(exposed)[-T:]
+        team.run(what.kernel, words(*given), B)
+    result = run.view(what.exposed)[-T:]
     finals = []
-    for k, node in enumerate(graph.states):
-        history, width = run.view(f"state{k}"), own.width(node)
-        if ragged:
+    for node, history in zip(graph.states, histories, strict=True):
+        if active is not None:
             ends = (running[:, None] > np.arange(B)[None, :]).sum(0)
-            finals.append(history[ends, np.arange(B), :width])
+            finals.append(history[ends, np.arange(B), : own.width(node)])
         else:
-            finals.append(history[T % len(history), :, :width].copy())
-    return result[:, :, : own.width(graph.output)], finals, Tape(machine, run, running, ragged) if keep else None
+            finals.append(history[T % len(history), :, : own.width(node)].copy())
+    return result[:, :, : own.width(graph.output)], finals, Tape(what, machine, run, running) if keep else None
 
 
 ALONE = 500_000  # multiply-adds of a step that another thread would hardly shorten
@@ -435,17 +475,15 @@ class Stepper:
                 machine.sizes.setdefault(node.shape[-1], width)
             for node, width in zip(graph.states, held, strict=True):
                 machine.sizes.setdefault(node.shape[-1], width)
-            machine.run(p.plan.static, machine.static)
-            own = layout(loop, cell, machine.sizes, dtype, slots, batch, ())
-            run = Run(own)
-            run.fill(machine)
+            own = Layout(loop, cell, machine.sizes, dtype, slots, batch, ())
+            run = Run(own, own.prepare(machine))
             for memory in slots:
                 run.view(memory).fill(0)
             inputs = [run.view(f"input{k}")[0, at, : own.width(x)] for k, x in enumerate(graph.inputs)]
             states = [run.view(f"state{k}")[:, at, : own.width(s)] for k, s in enumerate(graph.states)]
             output = run.view(exposed)[-1, at, : own.width(graph.output)]
             self._held.append(run)
-            given = words(run.address.ctypes.data, own.place.ctypes.data, self.active.ctypes.data, 1, batch, 1)
+            given = words(run.address.ctypes.data, own.place_address, self.active.ctypes.data, 1, batch, 1)
             self.runs.append((given, inputs, [s[0] for s in states], [s[1:] for s in states], output))
 
     def __call__(self, xs: Sequence[np.ndarray], states: Sequence[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray]]:
@@ -470,24 +508,15 @@ def run_backward(
     """Cotangents of inputs (T, B, axis), of initial states (B, axis) and of family arrays; None where there is none."""
     if not isinstance(tape, Tape):
         return interpret.run_backward(cell.plan, tape, d_output, d_states)
-    p, machine, before = cell.program, tape.machine, tape.run
-    graph, dtype = cell.graph, before.layout.dtype
-    T, B = len(tape.active), before.layout.batch
-    columns = shares_units(cell, machine.arrays, T, B)
-    loop_kernel, loop = kernel(cell, "backward", dtype, columns)
-    slots = {m: n for m, n in before.layout.slots.items() if m in loop.memories and m not in ("sums", "scratch")}
-    shared = tuple(slots)
-    slots |= {"d_output": 1 if d_output is None else T, "sums": 1, "scratch": 1, "kept": T} | {
-        f"carry{k}": 2 for k in range(len(graph.states))
-    }
-    own = layout(loop, cell, machine.sizes, dtype, slots, B, (*shared, "d_output"), p.later_weights)
-    run = Run(own)
-    run.fill(machine)
+    what, machine, before, T, B = tape.form, tape.machine, tape.run, tape.form.T, tape.form.B
+    graph, dtype = cell.graph, what.dtype
+    address, own, shared = what.backward(d_output is not None)
+    run = Run(own, own.prepare(machine))
     for memory in shared:
         run.give(memory, before.view(memory))
     if d_output is None:
         dy = np.zeros((1, B, own.rows["d_output"]), dtype)
-    elif tape.ragged:
+    elif what.ragged:
         dy = padded_copy(
             np.where(np.arange(B)[None, :, None] < tape.active[:, None, None], d_output, 0).astype(dtype, copy=False),
             own.rows["d_output"],
@@ -500,16 +529,16 @@ def run_backward(
         carry.fill(0)
         if d is not None:
             carry[T % 2, :, : d.shape[-1]] = d
-    if tape.ragged:
+    if what.ragged:
         run.view("kept").fill(0)
-    given = (run.address.ctypes.data, own.place.ctypes.data, tape.active.ctypes.data, T, B)
-    if columns:
-        team.run_together(loop_kernel, words(*given, 0, 0))
+    given = (run.address.ctypes.data, own.place_address, tape.active.ctypes.data, T, B)
+    if what.columns:
+        team.run_together(address, words(*given, 0, 0))
     else:
-        team.run(loop_kernel, words(*given), B)
+        team.run(address, words(*given), B)
     d_initial = [run.view(f"carry{k}")[0, :, : own.width(s)].copy() for k, s in enumerate(graph.states)]
-    after = After(p, run, T, B)
-    if p.watched:
+    after = After(cell.program, run, T, B)
+    if cell.program.watched:
         tape.after.append(after)
     return [after.input(k) for k in range(len(graph.inputs))], d_initial, after.parameters(machine)
 
@@ -560,8 +589,7 @@ class After:
         for factors in self._merged(s.factors):
             A, row, K = self.rows_of(factors[0].operand)
             packing = own.packings[factors[0].family, "T"]
-            assert self.run.packed is not None
-            P = self.run.packed.address + (packing.at + factors[0].member * packing.member) * dtype.itemsize
+            P = self.run.at("packed") + (packing.at + factors[0].member * packing.member) * dtype.itemsize
             inner = len(factors) * own.pad(factors[0].operand.shape[-1]) if len(factors) > 1 else K
             given = words(
                 helper("gemm", dtype), A, row, inner, P, packing.panel, C, width, D, row_D, width // own.lanes

@@ -13,6 +13,32 @@ from .plan import Plan
 Arrays = dict[int, np.ndarray]
 
 
+def axis_sizes(plan: Plan, arrays: Mapping[str, np.ndarray]) -> dict[Any, int]:
+    """The sizes of the axes that parameters have."""
+    sizes: dict[Any, int] = {1: 1}
+    for f in plan.families.values():
+        if f.axes:
+            array = arrays[f.name]
+            sizes.update(zip(f.axes, (array.shape[0] // len(f.members), *array.shape[1:]), strict=True))
+    return sizes
+
+
+class _Static(dict[int, np.ndarray]):
+    """What depends on parameters alone: the members of the families, cut out when they are asked for, and what follows."""
+
+    def __init__(self, plan: Plan, arrays: Mapping[str, np.ndarray]):
+        super().__init__()
+        self.plan, self.arrays = plan, arrays
+
+    def __missing__(self, serial: int) -> np.ndarray:
+        f, k = self.plan.members[serial]
+        array = self.arrays[f.name]
+        n = array.shape[0] // len(f.members) if f.axes else 0
+        own = array if f.members == ("",) else array[k * n : (k + 1) * n] if f.axes else array[k]
+        self[serial] = own
+        return own
+
+
 class Interpreter:
     """Executes the regions of a plan with NumPy, one array operation a node: the reference for compiled plans.
 
@@ -20,18 +46,11 @@ class Interpreter:
     family are rows of its array.
     """
 
-    def __init__(self, plan: Plan, arrays: Mapping[str, np.ndarray]):
+    def __init__(self, plan: Plan, arrays: Mapping[str, np.ndarray], sizes: dict[Any, int] | None = None):
+        """sizes : of the axes, where they are known already; else those of the parameters."""
         self.plan, self.arrays = plan, arrays
-        self.static: Arrays = {}
-        self.sizes: dict[Any, int] = {1: 1}
-        for f in plan.families.values():
-            array = arrays[f.name]
-            n = array.shape[0] // len(f.members) if f.axes else 0
-            for k, leaf in enumerate(f.leaves):
-                own = array if f.members == ("",) else array[k * n : (k + 1) * n] if f.axes else array[k]
-                self.static[plan.graph.parameters[leaf].serial] = own
-            if f.axes:
-                self.sizes.update(zip(f.axes, (n, *array.shape[1:]), strict=True))
+        self.static: Arrays = _Static(plan, arrays)
+        self.sizes = sizes if sizes is not None else axis_sizes(plan, arrays)
 
     def run(self, nodes: Sequence[Node], values: Arrays) -> None:
         """Compute the nodes of a region; `values` holds what is known and receives the results."""

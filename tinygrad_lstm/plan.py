@@ -15,6 +15,7 @@ products are packed and split from what is elementwise; the room `interpret` run
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from .autodiff import sweep
 from .graph import Node, reachable, verify
@@ -40,6 +41,13 @@ class Plan:
     parameter_cotangents: dict[str, Node]
     kept_cotangents: list[Node]
     cotangents: dict[int, Node]  # of every forward value, by its serial
+
+    @cached_property
+    def members(self) -> dict[int, tuple[Family, int]]:
+        """Which member of which family a parameter is, by its serial."""
+        return {
+            self.graph.parameters[leaf].serial: (f, k) for f in self.families.values() for k, leaf in enumerate(f.leaves)
+        }
 
 
 def varies(node: Node) -> bool:

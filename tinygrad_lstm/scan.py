@@ -179,9 +179,7 @@ def scan(
         states = [s[order] for s in states]
     elif reverse:
         xs = [flip(x, 0) for x in xs]
-    bundle = _run(cell, [*xs, *states, *(arrays[f] for f in cell.families)], active, place, watch)
-    output = bundle.apply("item", bundle, index=0)
-    finals = [bundle.apply("item", bundle, index=k + 1) for k in range(len(cell.states))]
+    output, *finals = _run(cell, [*xs, *states, *(arrays[f] for f in cell.families)], active, place, watch)
     if order is not None and lengths is not None:
         back = np.argsort(order, kind="stable")
         t = np.arange(longest)[:, None]
@@ -196,7 +194,10 @@ def scan(
     return output, finals
 
 
-def _run(cell: Cell, args: Sequence[Tensor], active: np.ndarray | None, place: Place, watch: Watch | None) -> Tensor:
+def _run(
+    cell: Cell, args: Sequence[Tensor], active: np.ndarray | None, place: Place, watch: Watch | None
+) -> list[Tensor]:
+    """The output and the final states."""
     tracked = mode.recording and any(a.requires_grad for a in args)
     i, s = len(cell.inputs), len(cell.states)
     data = [a.data for a in args]
@@ -210,7 +211,8 @@ def _run(cell: Cell, args: Sequence[Tensor], active: np.ndarray | None, place: P
         mode.guard.scan_forward(cell, args, active, place, tape, (output, *finals))
     if watch is not None:
         watch.take(cell, tape, place, tracked)
+    if not tracked:
+        return [_wrap(output), *map(_wrap, finals)]
     attr = {"cell": cell, "active": active, "tape": tape, "place": place}
-    return _make(
-        (output, *finals), SCAN if tracked else None, tuple(args) if tracked else (), attr if tracked else {}, tracked
-    )
+    bundle = _make((output, *finals), SCAN, tuple(args), attr, True)
+    return [bundle.apply("item", bundle, index=k) for k in range(1 + len(finals))]

@@ -239,7 +239,7 @@ class Module:
 
 
 def _attributes(module: Module) -> Iterator[tuple[str, Any]]:
-    """The attributes in the order they were set, lists, tuples and dicts opened."""
+    """The modules, tensors and generators among the attributes as they were set, lists, tuples and dicts opened."""
     stack = list(reversed(vars(module).items()))
     while stack:
         name, value = stack.pop()
@@ -247,7 +247,7 @@ def _attributes(module: Module) -> Iterator[tuple[str, Any]]:
             stack.extend([(f"{name}.{key}", item) for key, item in value.items()][::-1])
         elif isinstance(value, list | tuple):
             stack.extend([(f"{name}.{k}", item) for k, item in enumerate(value)][::-1])
-        else:
+        elif isinstance(value, Module | Tensor | np.random.Generator):
             yield name, value
 
 

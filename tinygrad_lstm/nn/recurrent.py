@@ -202,13 +202,13 @@ class _Stack(Module):
         last = "1" if axis == 1 else f"{axis}={self._size(axis)}"
         return f"(batch, steps, {last})" if self.batch_first else f"(steps, batch, {last})"
 
-    def _states(self, states: Any, batch: int, batched: bool) -> list[Tensor]:
-        """The initial states as (layers*directions, B, axis); zeros if None."""
+    def _states(self, states: Any, batch: int, batched: bool) -> list[list[Tensor]]:
+        """The initial states of every layer and direction, (B, axis) each; zeros if None."""
         name, c = type(self).__name__, self.cell
         n = self.num_layers * self.directions
         widths = [self._size(c.axes[s][0]) for s in c.states]
         if states is None:
-            return [zeros((n, batch, w), self.dtype) for w in widths]
+            return [[zeros((batch, w), self.dtype) for w in widths]] * n
         given = [states] if not isinstance(states, tuple | list) else list(states)
         if len(given) != len(widths):
             names = ", ".join(c.states)
@@ -227,7 +227,7 @@ class _Stack(Module):
                 axes = f"(layers*directions, {'batch, ' if batched else ''}{c.axes[label][0]})"
                 raise ShapeError(message(name, f"the initial {label} must be {want}: {axes}", {label: value}))
             out.append(value if batched else expand_dims(value, 1))
-        return out
+        return [[value[k] for value in out] for k in range(n)]
 
     def _lengths(self, lengths: Any, steps: int, batch: int, batched: bool) -> np.ndarray | None:
         if lengths is None:
@@ -274,8 +274,8 @@ class _Stack(Module):
                 y, last = scan(
                     self.cell,
                     [out, *inputs[1:]],
-                    [s[at] for s in initial],
-                    self._arrays(self.suffixes[at]),
+                    initial[at],
+                    self._arrays(self.suffixes[at]) if mode.recording else self._constant(self.suffixes[at]),
                     ends,
                     reverse=d == 1,
                     watch=watching(self, self.suffixes[at], batched, stream) if self._recordings else None,
@@ -287,8 +287,22 @@ class _Stack(Module):
             out = out[:, 0]
         elif self.batch_first:
             out = swapaxes(out, 0, 1)
-        last_states = [stack([f[k] for f in finals]) for k in range(len(self.cell.states))]
+        last_states = [
+            stack([f[k] for f in finals]) if len(finals) > 1 else expand_dims(finals[0][k], 0)
+            for k in range(len(self.cell.states))
+        ]
         return out, last_states if batched else [s[:, 0] for s in last_states], batched
+
+    _constants: tuple[int, dict[str, dict[str, Tensor]]] = (-1, {})  # (changes, the arrays by suffix)
+
+    def _constant(self, suffix: str) -> Mapping[str, Tensor]:
+        """The arrays where nobody records: the same objects until a parameter changes, so what is made of them is kept."""
+        if self._constants[0] != changes[0]:
+            self._constants = changes[0], {}
+        known = self._constants[1]
+        if suffix not in known:
+            known[suffix] = self._arrays(suffix)
+        return known[suffix]
 
     _stream: tuple[Any, ...] | None = (
         None  # (changes, shapes of inputs, of states, stepper): what the last step prepared
@@ -296,8 +310,9 @@ class _Stack(Module):
 
     def __setattr__(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
-        if name != "_stream":
+        if name not in ("_stream", "_constants"):
             object.__setattr__(self, "_stream", None)
+            object.__setattr__(self, "_constants", (-1, {}))
 
     def _step(self, x: Any, states: Any) -> tuple[Tensor, list[Tensor]]:
         """One step of all layers without a graph; x (B, axis) or (axis,). The second step of a kind finds all prepared."""
