@@ -186,7 +186,7 @@ def gates(
     for ax, (name, array) in zip(axes, maps.items(), strict=True):
         own = labels if labels is not None else [str(u) for u in (units or range(array.shape[1]))]
         _heat(figure, ax, array.T, own, name, "unit" if labels is None else "")
-        ax.tick_params(labelbottom=ax is axes[-1])
+        ax.tick_params(labelbottom=ax is axes[-1], bottom=ax is axes[-1] and words is None)
     _words(axes[-1], words, steps, width)
     with _style():
         figure.suptitle(title, fontsize=11, color=INK)
@@ -203,7 +203,8 @@ def _heat(figure: Any, ax: Any, array: Array, rows: Sequence[str], name: str, y_
     image = ax.imshow(array, aspect="auto", interpolation="nearest", **scale)
     every = -(-len(rows) // 16)
     ax.set_yticks(range(0, len(rows), every), [rows[k] for k in range(0, len(rows), every)])
-    ax.set_ylabel(y_label)
+    ax.tick_params(left=any(rows))
+    ax.set_ylabel(y_label if any(rows) else "")
     ax.set_title(name, loc="left", fontsize=10)
     ax.grid(False)
     bar = figure.colorbar(image, ax=ax, pad=0.01, fraction=0.03, aspect=max(6, 3 * len(rows)))
@@ -272,7 +273,7 @@ def text(
     wide, high = columns * 0.0753, rows * 0.19  # inches: a letter of 9 points is 0.602 em wide
     with _style():
         figure = _matplotlib().figure.Figure(figsize=(wide + 0.3, high + 0.5))
-        whole = np.array([wide, high]) + (0.3, 0.5)
+        whole = np.add((wide, high), (0.3, 0.5))
         ax = figure.add_axes((*(0.15, 0.1) / whole, *(wide, high) / whole))
         ax.set_axis_off()
         ax.set_title(title, loc="left")
