@@ -160,17 +160,17 @@ def accuracy(model: Speaker, gap: int, seed: int, count: int = 1000) -> float:
 
 
 # %%
-def memory_maps(models: dict[str, Speaker], gap: int, seed: int) -> dict[str, object]:
+def memory_maps(models: dict[str, Speaker], gap: int, seed: int) -> dict[str, tl.inspection.MemoryMap]:
     """What is left of a gradient in each network, over one sentence."""
     rng = np.random.default_rng([seed, 3])
     words, _ = sentences(gap, 1, talk(2000, rng), rng)
     return {kind: tl.memory_map(model.layer, model.embedding(words).numpy()) for kind, model in models.items()}
 
 
-def left_after(found: object, distance: int) -> float:
-    """The mean norm over pairs of steps so far apart, of the state that remembers: c of an LSTM, h of the others."""
-    norms = found.norms["c" if "c" in found.norms else "h"]
-    return float(np.diagonal(norms, -distance).mean())
+def left_after(found: tl.inspection.MemoryMap, distance: int) -> float:
+    """The share of the norm that is left so many steps back, in the state that remembers: c of an LSTM, h of others."""
+    curve = found.curve("c" if "c" in found.norms else "h")
+    return float(curve[distance] / curve[0])
 
 
 # %% [markdown]
@@ -217,8 +217,8 @@ def main(quick: bool = False, seed: int = 0, folder: str | Path = "pictures") ->
         print(f"{kind:<6}" + "".join(f"{value:>8.1%}" for value in values))
         results[f"{kind.lower()}_shortest"], results[f"{kind.lower()}_longest"] = values[0], values[-1]
         results[f"{kind.lower()}_left"] = left_after(untrained[kind], distance)
-        print(f"      before training, {distance} words back, there is left of a gradient: "
-              f"{results[f'{kind.lower()}_left']:.1e}")  # fmt: skip
+        print(f"      a gradient before training, {distance} words back, is down to "
+              f"{results[f'{kind.lower()}_left']:.1e} of what it was")  # fmt: skip
     results["rnn_patient"] = accuracy(patient, gaps[-1], seed)
     print(f"RNN, trained on short gaps more often, asked at {gaps[-1]}: {results['rnn_patient']:.1%}")
     low = min(results["gru_longest"], results["lstm_longest"])
@@ -237,17 +237,19 @@ def main(quick: bool = False, seed: int = 0, folder: str | Path = "pictures") ->
 # ![Accuracy against the gap for RNN, GRU and LSTM](03_long_dependencies/accuracy.svg)
 #
 # The memory maps say why. They are drawn on a logarithmic axis, so a straight line down is a constant factor a step. This
-# is what training has to work with at its beginning. After {distance} words the RNN's gradient has a norm of
-# {rnn_left:.0e}: the country's influence on the answer is there, but no computer could find it among all that happened
-# since. For the GRU it is {gru_left:.0e}, and {lstm_left:.0e} for the cell state of the LSTM.
+# is what training has to work with at its beginning. {distance} words back, the RNN's gradient is down to {rnn_left:.0e}
+# of what it was: the country's influence on the answer is there, but no computer could find it among all that happened
+# since. Of the GRU's there is {gru_left:.2g}. The LSTM's, along its cell state, has become {lstm_left:.2g}: more than at
+# first, since other ways join in. Too much can be cured, gradients are clipped to a length. Nothing cannot.
 #
 # ![What is left of a gradient against the distance, before training](03_long_dependencies/before.svg)
 #
 # ![The map of the RNN before training: only the diagonal is bright](03_long_dependencies/rnn.svg)
 #
-# In the trained LSTM, the path along the cell state stays open over the whole sentence:
+# In the trained LSTM, the way along the cell state stays open over the whole sentence. (Dashed and dotted: all ways to an
+# earlier cell state, and the one along the cell state alone.)
 #
-# ![The map of the trained LSTM](03_long_dependencies/lstm.svg)
+# ![The map of the trained LSTM: bright down to the first words](03_long_dependencies/lstm.svg)
 #
 # ## It is the learning that fails, not the memory
 #

@@ -69,6 +69,28 @@ def test_draw_writes_the_picture(tmp_path, capsys, suffix, head):
         assert written == getattr(draw(tl.cells.lstm, highlight="f"), suffix).encode()
 
 
+def test_draw_all_writes_every_picture_of_a_cell(tmp_path, capsys, own):
+    folder = tmp_path / "new" / "pictures"
+    assert main(["draw", f"{own}:leak", "--all", str(folder), "--theme", "dark"]) == 0
+    names = [
+        "leak-rolled.svg",
+        "leak-unrolled.svg",
+        "leak-module.svg",
+        "leak-block.svg",
+        "leak-step-h.svg",
+        "leak.html",
+    ]
+    assert capsys.readouterr().out.split() == [str(folder / name) for name in names]
+    assert sorted(p.name for p in folder.iterdir()) == sorted(names)
+    assert (folder / "leak-step-h.svg").read_text() == draw(find_cell(str(own)), highlight="h", theme="dark").svg
+
+
+def test_draw_all_without_a_cell_draws_every_cell(tmp_path, capsys, monkeypatch, own):
+    monkeypatch.setattr("tinygrad_lstm.cli.built_in", lambda: {"rnn": tl.cells.rnn, "mgu": tl.cells.mgu})
+    assert main(["draw", "--all", str(tmp_path)]) == 0
+    assert {"rnn-rolled.svg", "rnn.html", "mgu-step-f.svg", "mgu.html"} <= {p.name for p in tmp_path.iterdir()}
+
+
 def test_draw_passes_its_options_on(tmp_path, monkeypatch, own):
     monkeypatch.chdir(tmp_path)
     assert main(["draw", f"{own}:leak", "--steps", "3", "--theme", "dark"]) == 0
@@ -103,6 +125,9 @@ def test_bench_without_the_source_tree_says_where_it_is(tmp_path):
         (["show", "{own}:lek"], ["no cell 'lek'", ":leak"]),
         (["draw", "lstm", "--highlight", "z", "-o", "x.svg"], ["z"]),
         (["draw", "lstm", "-o", "no/such/folder/x.svg"], ["no/such/folder"]),
+        (["draw"], ["which cell?", "lstm_peephole", "--all DIR"]),
+        (["draw", "lstm", "--all", "x", "--steps", "3", "--rolled"], ["leave out --steps, --rolled"]),
+        (["draw", "--all", "{own}"], ["cannot make the folder", "own.py"]),
         (["demo", "--resume", "--out", "nowhere"], ["nothing to resume", "tinygrad-lstm demo"]),
         (["demo", "--text", "nowhere.txt"], ["nowhere.txt", "cannot be read"]),
     ],

@@ -18,7 +18,7 @@ from . import cells, functions
 from .cell import Cell
 from .demo import Settings
 from .demo import run as run_demo
-from .drawing import draw
+from .drawing import draw, ways
 from .errors import ArgumentError, FileError, GradientError, MissingExtra, ShapeError, TraceError, message
 from .graph import OPS
 
@@ -59,9 +59,14 @@ def _parser() -> argparse.ArgumentParser:
     demo.set_defaults(command=_demo)
 
     picture = commands.add_parser("draw", help="draw a cell")
-    picture.add_argument("cell", metavar="CELL", help="the name of a built-in cell, or file.py:name")
+    picture.add_argument(
+        "cell", metavar="CELL", nargs="?", help="the name of a built-in cell, or file.py:name; not needed with --all"
+    )
     picture.add_argument(
         "-o", "--output", type=Path, metavar="FILE", help="svg, png, pdf, dot or html (default CELL.svg)"
+    )
+    picture.add_argument(
+        "--all", type=Path, metavar="DIR", help="every picture of CELL, or of all cells, into a folder"
     )
     picture.add_argument("--highlight", metavar="NAME", help="a quantity, or several with commas: f or i,g")
     picture.add_argument("--steps", type=_count, metavar="N", help="unrolled over N steps")
@@ -113,6 +118,10 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _draw(options: argparse.Namespace) -> int:
+    if options.all is not None:
+        return _draw_all(options)
+    if options.cell is None:
+        raise ArgumentError(message("draw", "which cell?", remedy=f"one of {', '.join(built_in())}; or --all DIR"))
     cell = find_cell(options.cell)
     wanted = {name: getattr(options, name) for name in ("steps", "rolled", "equations", "theme")}
     if options.highlight:
@@ -121,6 +130,23 @@ def _draw(options: argparse.Namespace) -> int:
     path = options.output or Path(f"{cell.name}.svg")
     draw(cell, **{name: value for name, value in wanted.items() if value}).save(path)
     print(path)
+    return 0
+
+
+def _draw_all(options: argparse.Namespace) -> int:
+    """Every picture that explains a cell, or all built-in cells: CELL-WAY.svg, and a page with CELL.html."""
+    if given := [f"--{n}" for n in ("output", "highlight", "steps", "rolled", "equations") if getattr(options, n)]:
+        raise ArgumentError(message("draw", f"--all draws every picture; leave out {', '.join(given)}"))
+    chosen = built_in().values() if options.cell is None else [find_cell(options.cell)]
+    theme = options.theme or "light"
+    try:
+        options.all.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileError(message("draw", f"cannot make the folder {str(options.all)!r}: {error.strerror}")) from None
+    for cell in chosen:
+        for way, how in ways(cell).items():
+            print(draw(cell, theme=theme, **how).save(options.all / f"{cell.name}-{way}.svg"))
+        print(draw(cell, theme=theme, equations=True).save(options.all / f"{cell.name}.html"))
     return 0
 
 

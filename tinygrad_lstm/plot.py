@@ -18,6 +18,7 @@ import html
 import io
 import math
 import re
+import textwrap
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -40,7 +41,7 @@ LESS, MORE = (0.70, 0.09, 0.17), (0.13, 0.40, 0.67)  # the ends of RdBu
 DEEPEST = 0.7  # what of the colour is behind a letter at most
 MONO = "'DejaVu Sans Mono', Menlo, 'Liberation Mono', 'Courier New', monospace"  # of one width, 0.6 em
 WIDEST = 14.0  # inches
-FLOOR = 1e-12  # a norm below this is drawn there: nothing is left
+FLOOR = 1e-12  # a norm below this is not drawn: nothing is left
 SUFFIXES = (".svg", ".png", ".pdf", ".html")
 
 Array = np.ndarray
@@ -186,7 +187,7 @@ def gates(
     for ax, (name, array) in zip(axes, maps.items(), strict=True):
         own = labels if labels is not None else [str(u) for u in (units or range(array.shape[1]))]
         _heat(figure, ax, array.T, own, name, "unit" if labels is None else "")
-        ax.tick_params(labelbottom=ax is axes[-1])
+        ax.tick_params(labelbottom=ax is axes[-1], bottom=ax is axes[-1] and words is None)
     _words(axes[-1], words, steps, width)
     with _style():
         figure.suptitle(title, fontsize=11, color=INK)
@@ -203,7 +204,8 @@ def _heat(figure: Any, ax: Any, array: Array, rows: Sequence[str], name: str, y_
     image = ax.imshow(array, aspect="auto", interpolation="nearest", **scale)
     every = -(-len(rows) // 16)
     ax.set_yticks(range(0, len(rows), every), [rows[k] for k in range(0, len(rows), every)])
-    ax.set_ylabel(y_label)
+    ax.tick_params(left=any(rows))
+    ax.set_ylabel(y_label if any(rows) else "")
     ax.set_title(name, loc="left", fontsize=10)
     ax.grid(False)
     bar = figure.colorbar(image, ax=ax, pad=0.01, fraction=0.03, aspect=max(6, 3 * len(rows)))
@@ -272,7 +274,7 @@ def text(
     wide, high = columns * 0.0753, rows * 0.19  # inches: a letter of 9 points is 0.602 em wide
     with _style():
         figure = _matplotlib().figure.Figure(figsize=(wide + 0.3, high + 0.5))
-        whole = np.array([wide, high]) + (0.3, 0.5)
+        whole = np.add((wide, high), (0.3, 0.5))
         ax = figure.add_axes((*(0.15, 0.1) / whole, *(wide, high) / whole))
         ax.set_axis_off()
         ax.set_title(title, loc="left")
@@ -332,6 +334,8 @@ def memory(maps: Any, *, state: str | None = None, title: str = "") -> Plot:
     maps : what `tl.memory_map` returns (`.norms[state]`, (T+1, T+1)); or {"RNN": ..., "LSTM": ...}, compared.
     state : which state's; every state of a single map, of several the last of each (the cell state of an LSTM).
 
+    Norms below 1e-12 end a curve, and are the darkest colour of a map.
+
     Examples
     --------
     >>> layer = tl.nn.Recurrent(tl.cells.rnn, input=2, hidden=4, seed=0)
@@ -342,7 +346,7 @@ def memory(maps: Any, *, state: str | None = None, title: str = "") -> Plot:
     single = hasattr(maps, "norms")
     chosen: dict[str, Array] = {}
     for label, found in ({"": maps} if single else _named("plot.memory", maps, "map")).items():
-        norms = getattr(found, "norms", None)
+        norms, kind = getattr(found, "norms", None), str(getattr(found, "norm", ""))
         if not norms:
             raise ArgumentError(message("plot.memory", "takes what tl.memory_map returns", {"maps": found}))
         if state is not None and state not in norms:
@@ -352,17 +356,22 @@ def memory(maps: Any, *, state: str | None = None, title: str = "") -> Plot:
         for name in [state] if state is not None else list(norms) if single else [list(norms)[-1]]:
             chosen[f"{label} {name}".strip()] = np.asarray(norms[name], float)
     curves = {name: _against_distance(norms) for name, norms in chosen.items()}
+    last = list(chosen)[-1]
+    if single and len(maps.norms) > 1 and last in getattr(maps, "direct", {}):
+        curves[f"{last}, by way of {last} alone"] = _against_distance(np.asarray(maps.direct[last], float))
     figure, axes = _figure(6.4, 3.6 + (3.4 if single else 0.0), [1.0, 1.0] if single else [1.0])
     for k, (name, curve) in enumerate(curves.items()):
         distance = np.arange(len(curve))
-        axes[0].plot(distance, np.maximum(curve, FLOOR), color=COLOURS[k % 6], linestyle=DASHES[k % 6], label=name)
+        axes[0].plot(
+            distance, np.where(curve >= FLOOR, curve, np.nan), color=COLOURS[k % 6], linestyle=DASHES[k % 6], label=name
+        )
     axes[0].set_yscale("log")
     axes[0].set_xlabel("distance t - k, in steps")
-    axes[0].set_ylabel("norm of ds(t) / ds(k), mean")
+    axes[0].set_ylabel(f"mean {kind} norm of ds(t) / ds(k)".replace("  ", " "))
     axes[0].set_title(title, loc="left")
     _legend(axes[0])
     if single:
-        name, norms = list(chosen.items())[-1]
+        name, norms = last, chosen[last]
         lower = np.where(np.tri(len(norms), dtype=bool), np.log10(np.maximum(norms, FLOOR)), np.nan)
         image = axes[1].imshow(lower, aspect="auto", interpolation="nearest", cmap="viridis")
         axes[1].set_xlabel("k: the step looked back to")
@@ -485,8 +494,9 @@ def _running_mean(values: Array, keep: float = 0.95) -> Array:
 def _levels(ax: Any, levels: Mapping[str, float]) -> None:
     for name, y in levels.items():
         ax.axhline(y, color=FAINT, linewidth=1.0, linestyle=(0, (1, 2)))
+        label = textwrap.fill(name, 16)
         ax.annotate(
-            name, (0.995, y), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=8, color=FAINT
+            label, (1.01, y), xycoords=("axes fraction", "data"), ha="left", va="center", fontsize=8, color=FAINT
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import tinygrad_lstm as tl
+from tinygrad_lstm.drawing import ways
 
 HERE = Path(__file__).parent
 
@@ -28,22 +29,14 @@ def pictures() -> dict[str, tl.drawing.Drawing]:
     """Every picture of the gallery, by its file name."""
     found = {"legend.svg": tl.draw.legend(), "legend-dark.svg": tl.draw.legend("dark")}
     for cell in CELLS:
-        ways = {
-            "rolled": {"rolled": True},
-            "unrolled": {"steps": 4},
-            "module": {"steps": 3, "detail": True},
-            "block": {"equations": True},
-            "block-dark": {"equations": True, "theme": "dark"},
-        }
-        ways |= {f"step-{name}": {"highlight": name} for name in quantities(cell)}
-        found |= {f"{cell.name}-{way}.svg": tl.draw(cell, **options) for way, options in ways.items()}
+        chosen = ways(cell) | {"block-dark": {"equations": True, "theme": "dark"}}
+        found |= {f"{cell.name}-{way}.svg": tl.draw(cell, **options) for way, options in chosen.items()}
     return found
 
 
 def quantities(cell) -> list[str]:
-    """The named quantities of a cell, in the order of computation: the steps of the explanation."""
-    named = {n: v.serial for n, v in cell.graph.names.items() if v.op is not None}
-    return sorted(named, key=lambda n: named[n])
+    """The named quantities of a cell: the steps of the explanation."""
+    return [options["highlight"] for options in ways(cell).values() if "highlight" in options]
 
 
 def text() -> str:
@@ -59,15 +52,15 @@ def text() -> str:
     for cell in CELLS:
         name = cell.name
         lines += [f"## {name}", "", (cell.__doc__ or "").strip().split("\n")[0], ""]
-        ways = [
+        shown = [
             ("The network with its loop", "rolled=True", "rolled"),
             ("The same, unrolled", "steps=4", "unrolled"),
             ("The repeating module", "steps=3, detail=True", "module"),
             ("One step with its equations", "equations=True", "block"),
             ("In the dark", 'equations=True, theme="dark"', "block-dark"),
         ]
-        ways += [(f"Step by step: {q}", f'highlight="{q}"', f"step-{q}") for q in quantities(cell)]
-        for title, options, way in ways:
+        shown += [(f"Step by step: {q}", f'highlight="{q}"', f"step-{q}") for q in quantities(cell)]
+        for title, options, way in shown:
             lines += [f"{title}: `tl.draw({name}, {options})`", "", f"![{name}, {way}]({name}-{way}.svg)", ""]
     return "\n".join(lines)
 

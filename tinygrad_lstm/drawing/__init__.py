@@ -12,6 +12,7 @@ from typing import Any
 
 from ..errors import ArgumentError, describe, message
 from ..graph import Value
+from .block import block
 from .chain import rolled as draw_rolled
 from .chain import unrolled as draw_unrolled
 from .computation import computation
@@ -25,7 +26,7 @@ from .render import Drawing, svg
 from .scene import computation_scene
 from .tour import Tour
 
-__all__ = ["Drawing", "draw"]
+__all__ = ["Drawing", "draw", "ways"]
 
 
 class _Draw:
@@ -105,6 +106,29 @@ draw = _Draw()
 _CELL = ("theme", "steps", "rolled", "highlight", "equations", "detail")
 _COMPUTATION = ("theme", "values", "gradients", "fold", "direction", "depth")
 _MODULE = ("theme", "depth")
+
+
+def ways(cell: Any) -> dict[str, dict[str, Any]]:
+    """Every picture of a cell that explains it: name -> the options of `tl.draw`.
+
+    The network with its loop, unrolled, the repeating module, one step with its equations, and a picture for every
+    named quantity, in the order of computation.
+
+    Examples
+    --------
+    >>> list(ways(tl.cells.gru))
+    ['rolled', 'unrolled', 'module', 'block', 'step-z', 'step-r', 'step-n', 'step-h']
+    """
+    drawn = {s for part in block(cell.graph).parts for s in (*part.covers, part.serial)}
+    named = {str(name): value.serial for name, value in cell.graph.names.items() if value.serial in drawn}
+    steps = {f"step-{name}": {"highlight": name} for name in sorted(named, key=lambda n: named[n])}
+    whole: dict[str, dict[str, Any]] = {
+        "rolled": {"rolled": True},
+        "unrolled": {"steps": 4},
+        "module": {"steps": 3, "detail": True},
+        "block": {"equations": True},
+    }
+    return whole | steps
 
 
 def _known(options: dict[str, Any], known: Sequence[str], what: str) -> dict[str, Any]:

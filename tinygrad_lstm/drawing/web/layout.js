@@ -22,12 +22,13 @@ function layout({ size, parent, open, children, edges }) {
   const path = i => { const way = []; for (let p = parent(i); p >= 0; p = parent(p)) way.unshift(p); return way; };
 
   // Which pieces of wires each open group holds: from and to a child of it, or "in"/"out", a port of its rim.
-  const readers = new Map(), unique = new Map();
+  const sources = new Map(), targets = new Map(), unique = new Map();
   for (const [a, b] of edges) {
     const u = shown(a), v = shown(b);
     if (u === v || unique.has(u + ">" + v) || path(v).includes(u) || path(u).includes(v)) continue;
     unique.set(u + ">" + v, [u, v]);
-    readers.set(v, (readers.get(v) || 0) + 1);
+    sources.set(v, (sources.get(v) || 0) + 1);
+    targets.set(u, (targets.get(u) || 0) + 1);
   }
   const held = new Map();
   const hold = (group, piece) => {
@@ -36,7 +37,8 @@ function layout({ size, parent, open, children, edges }) {
     if (known) known.edges.push(...piece.edges); else held.get(group).set(name, piece);
   };
   for (const [u, v] of unique.values()) {
-    const key = readers.get(v) > GAP.many ? "to " + v : "of " + u, edges = [[u, v]];
+    const gathered = sources.get(v) > GAP.many && sources.get(v) >= targets.get(u);
+    const key = gathered ? "to " + v : "of " + u, edges = [[u, v]];
     const from = path(u), to = path(v);
     let common = 0;
     while (common < from.length && common < to.length && from[common] === to[common]) common++;
