@@ -8,7 +8,6 @@ threads by units and never by terms: no result depends on how many threads there
 from __future__ import annotations
 
 import math
-import threading
 import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -226,8 +225,9 @@ class Layout:
     def prepared(self, arrays: Mapping[str, np.ndarray]) -> Block | None:
         """What `prepare` made and kept of these arrays. One is never written to: the same array means the same numbers."""
         found = _prepared.get((self.loop, *map(id, arrays.values())))
-        same = found is not None and found[0] == self.fixed
-        same = same and all(ref() is array for ref, array in zip(found[1], arrays.values(), strict=True))
+        if found is None or found[0] != self.fixed:
+            return None
+        same = all(ref() is array for ref, array in zip(found[1], arrays.values(), strict=True))
         return found[2] if same else None
 
     def prepare(self, machine: Interpreter, again: bool = False) -> Block:
