@@ -340,13 +340,14 @@ def test_a_gradient_penalty_reaches_the_weights(rng):
 
     penalty().backward()
     for name in (names[0], names[4], names[-1]):
-        p = getattr(layer, name)
-        exact, at = p.grad.numpy().ravel()[1], p.data.ravel()[1]
-        values = []
+        exact = getattr(layer, name).grad.numpy().ravel()[1]
+        before, values = layer.state_dict(), []
         for e in (1e-5, -1e-5):
-            p.data.ravel()[1] = at + e
+            moved = {k: v.copy() for k, v in before.items()}
+            moved[name].ravel()[1] += e
+            layer.load_state_dict(moved)
             values.append(penalty().item())
-        p.data.ravel()[1] = at
+        layer.load_state_dict(before)
         assert abs((values[0] - values[1]) / 2e-5 - exact) < 1e-6 * max(1, abs(exact))
 
 
@@ -374,3 +375,17 @@ def test_a_step_of_a_cell_whose_state_meets_no_parameter(rng):
     np.testing.assert_array_equal(states[0].numpy(), h.numpy())
     np.testing.assert_array_equal(states[1].numpy(), np.full((1, 6, 4), 5, np.float32))
     np.testing.assert_array_equal(n.numpy(), states[1].numpy())
+
+
+def test_numbers_in_use_cannot_be_written_to(rng):
+    """What is packed of a parameter is kept by its array, so nobody may write there; a new value is seen at once."""
+    layer = tl.nn.LSTM(3, 4, seed=0)
+    x = rng.standard_normal((2, 1, 3)).astype(np.float32)
+    with tl.no_grad():
+        before = layer(x)[0].numpy()
+        with pytest.raises(ValueError, match="read-only"):
+            layer.weight_hh_l0.data[...] = 0
+        layer.load_state_dict({**layer.state_dict(), "bias_ih_l0": np.ones(16)})
+        after = layer(x)[0].numpy()
+    assert not np.array_equal(before, after)
+    np.testing.assert_array_equal(after, layer(x)[0].numpy())

@@ -202,7 +202,7 @@ log = elementwise_row("log", "log({0})", np.log, (lambda g, y, x: g / x,), latex
 log1p = elementwise_row("log1p", "log1p({0})", np.log1p, (lambda g, y, x: g / (1 + x),), domain=((-0.8, 5),), jit=True, doc="log(1 + x), accurate near 0")
 sqrt = elementwise_row("sqrt", "sqrt({0})", np.sqrt, (lambda g, y, x: 0.5 * g / y,), latex=r"\sqrt{{{0}}}", domain=((0.1, 5),), doc="The square root")
 square = elementwise_row("square", "({0} * {0})", np.square, (lambda g, y, x: 2 * g * x,), latex="{{{0}}}^2", doc="x * x")
-reciprocal = elementwise_row("reciprocal", "(1 / {0})", lambda x: 1 / x, (lambda g, y, x: -g * y * y,), latex="1 / {0}", domain=((0.3, 3),), doc="1 / x")
+reciprocal = elementwise_row("reciprocal", "(1 / {0})", np.reciprocal, (lambda g, y, x: -g * y * y,), latex="1 / {0}", domain=((0.3, 3),), doc="1 / x")
 sin = elementwise_row("sin", "sin({0})", np.sin, (lambda g, y, x: g * cos(x),), latex=r"\sin\left({0}\right)", doc="sin x, x in radians")
 cos = elementwise_row("cos", "cos({0})", np.cos, (lambda g, y, x: -g * sin(x),), latex=r"\cos\left({0}\right)", doc="cos x, x in radians")
 tan = elementwise_row("tan", "tan({0})", np.tan, (lambda g, y, x: g * (1 + y * y),), latex=r"\tan\left({0}\right)", domain=((-1.3, 1.3),), doc="tan x, x in radians")

@@ -158,6 +158,7 @@ class Tensor(Value):
                     remedy="pass dtype=np.float32 or np.float64",
                 )
             )
+        self.data.flags.writeable = False  # what is made of a parameter's numbers (packed weights) is kept by their array
         self.name = name
 
     # ------------------------------------------------------------------------------------------- the interpreter
@@ -607,6 +608,7 @@ def replace_value(leaf: Tensor, data: np.ndarray) -> None:
     """Give a leaf new numbers (optimisers, load_state_dict). Its serial moves on, so that a graph made of the old ones
     is refused by the sweep instead of giving a gradient of others."""
     assert leaf.op is None and data.shape == leaf.data.shape and data.dtype == leaf.data.dtype, describe(leaf)
+    data.flags.writeable = False
     leaf.data = data
     leaf.serial = next_serial()
     changes[0] += 1

@@ -18,7 +18,7 @@ from ..errors import ArgumentError, ShapeError, message
 from ..execute import Stepper
 from ..functions import astype, concatenate, expand_dims, generator, stack, swapaxes, zeros
 from ..scan import Watch, scan
-from ..tensor import FLOATS, ArrayLike, Tensor, _wrap, changes, mode, no_grad
+from ..tensor import FLOATS, ArrayLike, Tensor, _wrap, changes, mode, no_grad, replace_value
 from .functional import dropout
 from .module import Module
 
@@ -366,6 +366,12 @@ class _Stack(Module):
         self._stream = (changes[0], *shapes, stepper, len(inputs) > 1, self.dtype)
 
 
+def _set_rows(leaf: Tensor, first: int, n: int, value: float) -> None:
+    data = leaf.data.copy()
+    data[first : first + n] = value
+    replace_value(leaf, data)
+
+
 class Recurrent(_Stack):
     """A declared cell over time: any equations, stacked, in one or both directions.
 
@@ -449,7 +455,7 @@ class Recurrent(_Stack):
             bias = getattr(self, families[0].name + suffix)
             n = bias.shape[0] // len(families[0].members)
             k = families[0].members.index("f")
-            bias.data[k * n : (k + 1) * n] = value
+            _set_rows(bias, k * n, n, value)
 
     def _arrays(self, suffix: str) -> dict[str, Tensor]:
         return {f: getattr(self, f + suffix) for f in self.cell.families}
@@ -686,8 +692,8 @@ def _forget(name: str, module: Any, suffixes: Sequence[str], value: float) -> No
         raise ArgumentError(message(name, "forget_bias needs bias=True"))
     n = module.hidden_size
     for s in suffixes:
-        getattr(module, "bias_ih" + s).data[n : 2 * n] = value
-        getattr(module, "bias_hh" + s).data[n : 2 * n] = 0
+        _set_rows(getattr(module, "bias_ih" + s), n, n, value)
+        _set_rows(getattr(module, "bias_hh" + s), n, n, 0)
 
 
 def _plain(nonlinearity: str) -> Cell:
