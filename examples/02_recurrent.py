@@ -196,7 +196,7 @@ def main(quick: bool = False, seed: int = 0, folder: str | Path = "pictures") ->
     tl.draw(tl.cells.rnn, steps=4).save(folder / "unrolled.svg")
 
     shots, scenes = films(500 if quick else 2000, 60, [seed, 1])
-    new_shots, new_scenes = films(500, 60, [seed, 2])
+    new_shots, new_scenes = films(4000, 60, [seed, 2])
     steps = 400 if quick else 2000
     networks = {"one shot": Glance(1, seed), "three shots": Glance(3, seed), "with memory": Watch(seed)}
     runs, correct = {}, {}
