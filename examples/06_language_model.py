@@ -310,7 +310,7 @@ def main(quick: bool = False, seed: int = 0, folder: str | Path = "pictures") ->
         print(f"  {n}-gram                    {value:6.2f}")
     print(f"  LSTM of {results['units']:<16.0f} {results['lstm']:6.2f}")
     print(f"  the bar                   {results['bar']:6.2f}   {'reached' if results['reached'] else 'missed'}")
-    print("units of the cell state that follow the text, on the half they were not chosen by")
+    print("units of the cell state that follow the text, judged on another part of it")
     for (name, (unit, r)), short in zip(found.items(), ("r_string", "r_indentation", "r_brackets"), strict=True):
         results[short] = abs(r)
         print(f"  {name:<16} unit {unit:<3}  r = {abs(r):.2f}")
