@@ -4,6 +4,7 @@ import json
 import math
 import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -643,10 +644,22 @@ def test_a_telephone(opened):
             assert button.bounding_box()["height"] >= 30
 
 
+def test_the_page_of_the_documentation(tmp_path, monkeypatch):
+    text = (Path(__file__).parent.parent / "docs" / "gallery" / "README.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(layer = .*?)```", text, re.S)
+    monkeypatch.chdir(tmp_path)
+    exec(code, {"tl": tl, "np": np})
+    data = data_of((tmp_path / "loss.html").read_text(encoding="utf-8"))
+    assert data["groups"][0]["label"] == "lstm over time"
+    kept = [g for n, g in zip(column(data, "name"), data["values"]["gradient"], strict=True) if n == "f"]
+    assert len(kept) == 50 and None not in kept
+
+
 def test_help_lists_every_key(opened):
     page = opened("small.html")
     page.keyboard.press("?")
     text = page.inner_text("#help")
+    documented = (Path(__file__).parent.parent / "docs" / "gallery" / "README.md").read_text(encoding="utf-8")
     names = {
         " ": "space",
         "ArrowLeft": "←",
@@ -660,6 +673,7 @@ def test_help_lists_every_key(opened):
     }
     for key in page.evaluate("Object.keys(KEYS)"):
         assert names.get(key, key) in text, key
+        assert key.startswith("Arrow") or key == "=" or {" ": "space", "Escape": "Esc"}.get(key, key) in documented, key
     page.keyboard.press("Escape")
     assert not page.evaluate("document.getElementById('help').open")
 
