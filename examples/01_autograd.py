@@ -141,7 +141,7 @@ def derivatives(a: float, b: float) -> dict[str, tuple[float, float]]:
 
 # %%
 CASES = [((0.0, 0.0), 0.0), ((0.0, 1.0), 1.0), ((1.0, 0.0), 1.0), ((1.0, 1.0), 0.0)]
-UNITS, RATE = 8, 0.2
+UNITS, RATE = 8, 0.1
 
 
 def first_weights(seed: int) -> dict[str, np.ndarray]:
@@ -247,9 +247,9 @@ def main(quick: bool = False, seed: int = 0, folder: str | Path = "pictures") ->
     losses, grads, answers = with_tensors(weights, steps)
     end = time.perf_counter()
     difference = max(float(np.abs(grads[name] - own_grads[name]).max()) for name in grads)
-    tl.plot.losses(
-        {"sixty lines": own, "the library": losses}, log=True, y_label="mean squared error",
-        baselines={"always one half": 0.25}, title="learning exclusive or",
+    tl.plot.lines(
+        {"sixty lines": own, "the library": losses}, log_y=True, marks=False, x_label="step of training",
+        y_label="mean squared error", levels={"always one half": 0.25}, title="learning exclusive or",
     ).save(folder / "loss.svg")  # fmt: skip
 
     second = tl.grad(tl.grad(lambda x: tl.tanh(x)))(np.float64(0.3)).item()
@@ -280,18 +280,18 @@ def main(quick: bool = False, seed: int = 0, folder: str | Path = "pictures") ->
 # %% [markdown]
 # ![A neuron: w times x, plus b, then tanh; below each value its gradient](01_autograd/neuron.svg)
 #
-# Our engine and the library differ by {off:.0e} in the derivatives of the expression, and both agree with the measured
-# ones to {off_measured:.0e}.
+# Our engine and the library differ by {off:.1g} in the derivatives of the expression, and both agree with the measured
+# ones to {off_measured:.1g}.
 #
 # ![The expression as a graph: a is used three times, its three gradients add up](01_autograd/expression.svg)
 #
 # Trained from the same first weights, both take the same way: the gradients of the first step differ by at most
-# {difference:.0e}, and the error falls from {first_loss:.2f} to {loss:.1e} in {steps} steps.
+# {difference:.1g}, and the error falls from {first_loss:.2f} to {loss:.1e} in {steps} steps.
 #
 # ![The error while training: two curves, one on the other](01_autograd/loss.svg)
 #
 # The library keeps the same record as our sixty lines. What it does more: whole arrays at a time, broadcasting, some
-# hundred operations, gradients of gradients (`tl.grad(tl.grad(tl.tanh))` is right to {second:.0e}), and compiled kernels
+# hundred operations, gradients of gradients (`tl.grad(tl.grad(tl.tanh))` is off by {second:.1g}), and compiled kernels
 # for what runs in loops. Loops are the subject from here on: the next chapter gives a network one.
 
 # %%

@@ -45,22 +45,28 @@ def films(count: int, length: int, seed: list[int]) -> tuple[np.ndarray, np.ndar
 # %% [markdown]
 # ## What is possible without memory
 #
-# Whoever sees the present shot only can do no better than this: count which scene goes with it most often, and say that.
-# The count gives a ceiling that no network without memory can pass, however large. With a window of the three latest
-# shots the same holds for triples: better, but a scene that began four shots ago is out of sight.
+# Whoever sees the present shot only can do no better than this: count in very many films which scene goes with it most
+# often, and say that. No network without memory can do better but by luck, however large it is. With a window of the
+# three latest shots the same holds for triples: better, but a scene that began four shots ago is out of sight.
 
 
 # %%
-def ceiling(shots: np.ndarray, scenes: np.ndarray, window: int) -> float:
-    """The share of moments that the best possible rule gets right, from so many latest shots."""
+def windows(shots: np.ndarray, width: int) -> np.ndarray:
+    """The latest shots at every moment as one number; before the film began there was nothing, 0."""
     code = np.zeros(shots.shape, int)
-    for back in range(window):
-        seen = np.zeros_like(shots)  # before the film began: nothing, number 0
+    for back in range(width):
+        seen = np.zeros_like(shots)
         seen[back:] = shots[: len(shots) - back] + 1
         code = code * (len(SHOTS) + 1) + seen
-    table = np.zeros((code.max() + 1, len(SCENES)))
-    np.add.at(table, (code.ravel(), scenes.ravel()), 1)
-    return float(table.max(axis=1).sum() / table.sum())
+    return code
+
+
+def best_without_memory(shots: np.ndarray, scenes: np.ndarray, width: int, seed: int) -> float:
+    """The share of moments that the best rule for such a window gets right."""
+    table = np.zeros(((len(SHOTS) + 1) ** width, len(SCENES)))
+    many_shots, many_scenes = films(20_000, 60, [seed, 3])
+    np.add.at(table, (windows(many_shots, width), many_scenes), 1)
+    return float((table.argmax(axis=1)[windows(shots, width)] == scenes).mean())
 
 
 class Glance(tl.nn.Module):
@@ -190,7 +196,7 @@ def main(quick: bool = False, seed: int = 0, folder: str | Path = "pictures") ->
     tl.draw(tl.cells.rnn, steps=4).save(folder / "unrolled.svg")
 
     shots, scenes = films(500 if quick else 2000, 60, [seed, 1])
-    new_shots, new_scenes = films(500, 60, [seed, 2])
+    new_shots, new_scenes = films(4000, 60, [seed, 2])
     steps = 400 if quick else 2000
     networks = {"one shot": Glance(1, seed), "three shots": Glance(3, seed), "with memory": Watch(seed)}
     runs, correct = {}, {}
@@ -202,14 +208,17 @@ def main(quick: bool = False, seed: int = 0, folder: str | Path = "pictures") ->
     print(f"right labels on new films; guessing: {1 / len(SCENES):.1%}")
     for name, window in (("one shot", 1), ("three shots", 3)):
         key = name.replace(" ", "_")
-        results[key], results[f"{key}_best"] = float(correct[name].mean()), ceiling(new_shots, new_scenes, window)
-        print(f"{name:<12} {results[key]:>7.1%}   (the best possible without memory: {results[f'{key}_best']:.1%})")
+        results[key], results[f"{key}_best"] = (
+            float(correct[name].mean()),
+            best_without_memory(new_shots, new_scenes, window, seed),
+        )
+        print(f"{name:<12} {results[key]:>7.1%}   (the best rule for it: {results[f'{key}_best']:.1%})")
     results["memory"] = float(correct["with memory"].mean())
     print(f"{'with memory':<12} {results['memory']:>7.1%}")
     results["bar"] = 0.9 if quick else 0.98
-    below = all(results[name] <= results[f"{name}_best"] for name in ("one_shot", "three_shots"))
+    below = all(results[name] <= results[f"{name}_best"] + 0.01 for name in ("one_shot", "three_shots"))
     results["reached"] = float(results["memory"] >= results["bar"] and below)
-    print(f"bar: {results['bar']:.0%} with memory, and none of the others above its ceiling: "
+    print(f"bar: {results['bar']:.0%} with memory; without, a point above the best possible at most: "
           f"{'reached' if results['reached'] else 'MISSED'}")  # fmt: skip
 
     tl.plot.losses(runs, title="learning to label films").save(folder / "loss.svg")
@@ -227,8 +236,9 @@ def main(quick: bool = False, seed: int = 0, folder: str | Path = "pictures") ->
 
 
 # %% [markdown]
-# The network that sees one shot is right in {one_shot:.1%}, and could not do better: the ceiling is {one_shot_best:.1%}.
-# With three shots it is {three_shots:.1%} of {three_shots_best:.1%} possible. With a loop, {memory:.1%}.
+# The network that sees one shot is right in {one_shot:.1%}, and could not do better: the best rule is right in
+# {one_shot_best:.1%}. With three shots it is {three_shots:.1%}, of {three_shots_best:.1%} possible. With a loop,
+# {memory:.1%}. (A difference of some tenths of a percent is the luck of the draw.)
 #
 # ![Right labels against the number of shots since the scene began](02_recurrent/distance.svg)
 #

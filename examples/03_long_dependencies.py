@@ -217,7 +217,7 @@ def main(quick: bool = False, seed: int = 0, folder: str | Path = "pictures") ->
         print(f"{kind:<6}" + "".join(f"{value:>8.1%}" for value in values))
         results[f"{kind.lower()}_shortest"], results[f"{kind.lower()}_longest"] = values[0], values[-1]
         results[f"{kind.lower()}_left"] = left_after(untrained[kind], distance)
-        print(f"      a gradient before training, {distance} words back, is down to "
+        print(f"      a gradient, before training, {distance} words back: "
               f"{results[f'{kind.lower()}_left']:.1e} of what it was")  # fmt: skip
     results["rnn_patient"] = accuracy(patient, gaps[-1], seed)
     print(f"RNN, trained on short gaps more often, asked at {gaps[-1]}: {results['rnn_patient']:.1%}")

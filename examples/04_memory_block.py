@@ -218,8 +218,8 @@ def main(quick: bool = False, seed: int = 0, folder: str | Path = "pictures") ->
         "rnn_factor": best,
         "nothing": float(np.abs(VALUES).mean()),
     }
-    value = int(np.argmin(np.abs(VALUES - 0.6)))
-    curves = {"LSTM": lstm, **{f"plain, u = {u:g}": held_by_rnn(u, steps) for u in (0.9, 1.0, 1.1)}}
+    value = int(np.argmin(np.abs(VALUES - 0.3)))
+    curves = {"LSTM": lstm, **{f"plain, u = {u:g}": held_by_rnn(u, steps) for u in (0.9, 1.0, 1.1, 1.5)}}
     tl.plot.lines(
         {name: held[:, value] for name, held in curves.items()}, x_label="steps since it was stored", y_label="what is held",
         levels={"the value": float(VALUES[value])}, marks=False, title="holding a value",

@@ -274,8 +274,9 @@ def main(quick: bool = False, seed: int = 0, folder: str | Path = "pictures") ->
     bar = 0.8 if quick else 0.99
     drop = min(results["forget_called"], results["forget_elsewhere"]) - results["forget_replaced"]
     results |= {"bar": bar, "drop": drop}
-    results["reached"] = float(results["answers"] >= bar and results["pronouns"] >= bar and drop >= 0.3)
-    print(f"bar: {bar:.0%} of both right, and that gate lower by 0.3 at a new subject than anywhere else: "
+    far = 0.3 if quick else 0.5
+    results["reached"] = float(results["answers"] >= bar and results["pronouns"] >= bar and drop >= far)
+    print(f"bar: {bar:.0%} of both right, that gate lower by {far} at a new subject: "
           f"{'reached' if results['reached'] else 'MISSED'}")  # fmt: skip
     return results
 

@@ -129,7 +129,7 @@ def train(model: Writer, training: np.ndarray, held_out: np.ndarray, steps: int)
 # %% [markdown]
 # ## Result
 #
-# The best n-gram model looks back {best_n} characters and needs {ngram:.2f} bits per character. The LSTM, which may
+# The best n-gram model looks back {best_n:.0f} characters and needs {ngram:.2f} bits per character. The LSTM, which may
 # remember as far as it likes, needs {lstm:.2f}.
 #
 # ![Bits per character while training, every piece of text and on average, and on the held-out files; dotted, what n-gram
@@ -144,7 +144,7 @@ def train(model: Writer, training: np.ndarray, held_out: np.ndarray, steps: int)
 
 # %%
 def write(model: Writer, known: tl.data.Vocabulary, start: str, length: int, temperature: float, seed: int) -> str:
-    """The beginning, and so many characters drawn one after the other."""
+    """The beginning, and so many characters drawn one after the other; long lines are cut to 80 columns."""
     generator = np.random.default_rng(seed)
     ids = known.encode(start).tolist()
     states = None
@@ -156,7 +156,8 @@ def write(model: Writer, known: tl.data.Vocabulary, start: str, length: int, tem
         p = np.exp(z - z.max())
         ids.append(int(generator.choice(len(p), p=p / p.sum())))
         scores, states = model.step(np.array(ids[-1:]), states)
-    return known.decode(ids)
+    lines = known.decode(ids).strip("\n").split("\n")
+    return "\n".join(line if len(line) <= 80 else line[:77] + "..." for line in lines)
 
 
 # %% [markdown]
@@ -208,18 +209,19 @@ def facts(text: str) -> dict[str, np.ndarray]:
 
 # %% [markdown]
 # Then the network reads the text, and we look how closely each unit follows each of the three: the correlation, 1 if it
-# rises and falls with it exactly, 0 if it has nothing to do with it. A unit that was the best of {units} on a text is
+# rises and falls with it exactly, 0 if it has nothing to do with it. A unit that was the best of {units:.0f} on a text is
 # partly so by luck. So it is chosen on the first half of the text, and judged on the second.
+#
+# The cell state is no output of the layer. `tl.record(layer, "c")` opens a recording of it: what is called `c` in the
+# equations of the cell, at every step, while the layer runs.
 
 
 # %%
 def cell_states(model: Writer, ids: np.ndarray) -> np.ndarray:
     """tanh of the cell state after every character: ids (T, B) -> (T, B, hidden)."""
-    states, seen = None, []
-    for row in ids:
-        _, states = model.step(row, states)
-        seen.append(np.tanh(states[1].numpy()[0]))
-    return np.stack(seen)
+    with tl.no_grad(), tl.record(model.memory, "c") as seen:
+        model(ids)
+    return np.tanh(seen["c"])
 
 
 def correlation(units: np.ndarray, fact: np.ndarray) -> np.ndarray:
@@ -298,21 +300,22 @@ def main(quick: bool = False, seed: int = 0, folder: str | Path = "pictures") ->
     run = train(model, ids, held_out, 300 if quick else 3000)
     found = search(model, known, text)
 
-    results: dict[str, Any] = {"ngram": counted[best], "best_n": best - 1, "lstm": bits(model, held_out)}
-    results["units"] = model.memory.sizes["hidden"]
+    results: dict[str, Any] = {"ngram": counted[best], "best_n": best - 1.0, "lstm": bits(model, held_out)}
+    results["units"] = float(model.memory.sizes["hidden"])
     results["bar"] = counted[2 if quick else best]
     results["reached"] = float(results["lstm"] < results["bar"])
-    print(f"bits per character on {len(text):,} characters of files never seen; {len(ids):,} to learn from")
+    print(f"{len(ids):,} characters to learn from, {len(text):,} of files never seen; on these")
+    print("bits per character, less is better")
     for n, value in counted.items():
         print(f"  {n}-gram                    {value:6.2f}")
-    print(f"  LSTM of {results['units']:<16} {results['lstm']:6.2f}")
+    print(f"  LSTM of {results['units']:<16.0f} {results['lstm']:6.2f}")
     print(f"  the bar                   {results['bar']:6.2f}   {'reached' if results['reached'] else 'missed'}")
-    print("units of the cell state that follow the text, on the half they were not chosen by")
+    print("units of the cell state that follow the text, judged on another part of it")
     for (name, (unit, r)), short in zip(found.items(), ("r_string", "r_indentation", "r_brackets"), strict=True):
         results[short] = abs(r)
         print(f"  {name:<16} unit {unit:<3}  r = {abs(r):.2f}")
     for name, temperature in (("sample_cautious", 0.5), ("sample_daring", 1.0)):
-        results[name] = write(model, known, "\n\ndef ", 400, temperature, seed).strip("\n")
+        results[name] = write(model, known, "\n\ndef ", 400, temperature, seed)
         print(f"at temperature {temperature}:\n{results[name]}\n")
     pictures(Path(folder) / "06_language_model", model, known, text, run, found, counted)
     return results

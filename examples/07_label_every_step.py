@@ -225,9 +225,10 @@ def probabilities(model: Labeller, source: Source) -> np.ndarray:
 
 # %%
 def by_distance(right: np.ndarray, source: Source) -> tuple[np.ndarray, np.ndarray]:
-    """Distances 1, 2, 4, ... and the share of string characters at least so far, and less than twice, that is right."""
-    edges = 2 ** np.arange(0, 11)
-    within = [(source.kinds == STRING) & (source.distance >= d) & (source.distance < 2 * d) for d in edges]
+    """Distances 1, 2, 4, ..., 512 and how many of the string characters from there to the next one are right."""
+    edges = 2 ** np.arange(10)
+    group = np.searchsorted(edges, source.distance, side="right") - 1  # the last one has no end
+    within = [(source.kinds == STRING) & (group == k) for k in range(len(edges))]
     kept = [k for k, chosen in enumerate(within) if chosen.sum() >= 100]
     return edges[kept], np.array([right[within[k]].mean() for k in kept])
 
@@ -239,23 +240,24 @@ def by_distance(right: np.ndarray, source: Source) -> tuple[np.ndarray, np.ndarr
 # LSTM. All of these are high, because most characters are easy. Far inside a string, a hundred characters or more
 # behind its opening quote, it is {table_far:.1%}, {rnn_far:.1%} and {lstm_far:.1%}.
 #
-# The pictures show the beginning of a long string of a file that was never trained on. The bluer a character, the surer the
-# network is that it is part of a string.
+# The pictures show a piece of a held-out file. All of it lies within one string that began {behind} characters
+# before: it is the place, of all that are so far behind a quote, where the two networks differ most. The bluer a character,
+# the surer the network is that it is part of a string.
 #
-# ![The RNN on a long string: it guesses by what the text looks like, and wavers.](07_label_every_step/rnn.svg)
+# ![The RNN far inside a long string: it guesses by what the text looks like, and wavers.](07_label_every_step/rnn.svg)
 #
-# ![The LSTM on the same string: it saw the quotes open, and holds on to it.](07_label_every_step/lstm.svg)
+# ![The LSTM on the same piece: it saw the quotes open.](07_label_every_step/lstm.svg)
 #
 # ![The loss while training.](07_label_every_step/losses.svg)
 
 
 # %%
-def long_string(source: Source, most: int = 500) -> slice:
-    """Where in the text the first long string begins, with a little of what is before it."""
-    least = min(most, int(source.distance[source.kinds == STRING].max()))
-    start = int(np.flatnonzero((source.kinds == STRING) & (source.distance == least))[0]) - least
-    line = source.text.rfind("\n", 0, max(0, start - 60)) + 1
-    return slice(line, start + least)
+def where_they_differ(source: Source, rnn: np.ndarray, lstm: np.ndarray, length: int = 500) -> slice:
+    """A piece of a string, 100 characters or more behind its quote, where the LSTM is surer than the RNN by most."""
+    far = (source.kinds == STRING) & (source.distance >= 100)
+    gains = np.append(0, np.cumsum(np.where(far, lstm - rnn, -1.0)))  # nothing outside is wanted
+    start = int((gains[length:] - gains[:-length]).argmax())
+    return slice(source.text.rfind("\n", 0, start) + 1, start + length)
 
 
 def main(quick: bool = False, seed: int = 0, folder: str | Path = "pictures") -> dict[str, float | str]:
@@ -265,7 +267,7 @@ def main(quick: bool = False, seed: int = 0, folder: str | Path = "pictures") ->
     settings = {"RNN": (tl.cells.rnn, 256, 1e-3), "LSTM": (tl.cells.lstm, 128, 5e-3)}
     runs, surely = {}, {}
     for name, (cell, hidden, rate) in settings.items():
-        model, runs[name] = train(cell, hidden, rate, training, 150 if quick else 1000, seed)
+        model, runs[name] = train(cell, hidden, rate, training, 150 if quick else 1200, seed)
         found = probabilities(model, test)
         answers[name], surely[name] = found.argmax(axis=-1), found[:, STRING]
 
@@ -290,7 +292,8 @@ def main(quick: bool = False, seed: int = 0, folder: str | Path = "pictures") ->
         log_x=True, title="inside a string",
     ).save(folder / "distance.svg")  # fmt: skip
     tl.plot.losses(runs, y_label="cross-entropy", log=True, title="learning the kinds").save(folder / "losses.svg")
-    shown = long_string(test)
+    shown = where_they_differ(test, surely["RNN"], surely["LSTM"])
+    results["behind"] = str(test.distance[shown.start])
     for name, values in surely.items():
         title = f"{name}: how surely a string"
         tl.plot.text(test.text[shown], values[shown], limit=1.0, columns=96, title=title).save(

@@ -285,23 +285,25 @@ def main(quick: bool = False, seed: int = 0, folder: str | Path = "pictures") ->
     known = vocabulary()
     sources, targets = pairs(test, np.random.default_rng(1))
     marks = [target[0] for target in targets]
-    results: dict[str, Any] = {"guessing": 1 / len(days), "bar": 0.0 if quick else 0.99}
+    results: dict[str, Any] = {"guessing": 1 / len(days), "bar": 0.3 if quick else 0.99}
     print(f"dates in {len(LANGUAGES)} languages, {len(training):,} days to learn from, {len(test):,} to be tested on")
     print(f"  guessing a day                         {results['guessing']:9.3%}")
 
     runs, models, shown = {}, {}, {}
-    settings = {"plain": (192, False, 2000), "attention": (128, True, 800)}
-    for name, (hidden, attention, steps) in settings.items():
+    steps = {"plain": 100, "attention": 300} if quick else {"plain": 2000, "attention": 800}
+    settings = {"plain": (192, False), "attention": (128, True)}
+    for name, (hidden, attention) in settings.items():
         model = models[name] = Translator(len(known), hidden, attention, seed)
-        runs[name] = train(model, known, training, judged, steps // 10 if quick else steps, 5e-3, seed)
+        runs[name] = train(model, known, training, judged, steps[name], 5e-3, seed)
         answers = translate(model, known, sources, marks)
         results[name] = exact(answers, targets)
         shown[name] = next(((s, a) for s, a, t in zip(sources, answers, targets, strict=True) if a != t[1:]), None)
         print(f"  LSTM of {hidden}, {name + ',':<10} {runs[name].steps:5} steps        {results[name]:9.1%}")
-    results["reached"] = float(min(results["plain"], results["attention"]) >= results["bar"])
-    if not quick:
-        reached = "reached by both" if results["reached"] else "missed"
-        print(f"  the bar                                {results['bar']:9.1%}   {reached}")
+    worst = results["attention"] if quick else min(results["plain"], results["attention"])
+    results["reached"] = float(worst >= results["bar"])
+    who = "by attention" if quick else "by both"
+    reached = f"reached {who}" if results["reached"] else "missed"
+    print(f"  the bar                                {results['bar']:9.1%}   {reached}")
     for name, mistake in shown.items():
         print(f"a mistake of {name}: {' -> '.join(mistake) if mistake else 'none'}")
 

@@ -17,6 +17,7 @@
 
 # %%
 import sys
+import textwrap
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -70,7 +71,7 @@ def refined(x, /, h, c, *, W, U, b):
 
 # %%
 def refusal() -> str:
-    """What the library says of a cell that asks a value whether it is positive."""
+    """What the library says of a cell that asks a value whether it is positive, in lines of 80 columns."""
     try:
 
         @tl.cell(x="input", h="hidden", W="hidden input", U="hidden hidden")
@@ -81,7 +82,8 @@ def refusal() -> str:
             return h
 
     except tl.TraceError as error:
-        return str(error)
+        lines = str(error).split("\n")
+        return "\n".join(textwrap.fill(line, 80, subsequent_indent="    ") for line in lines)
     return "it was accepted"
 
 
@@ -115,7 +117,7 @@ def check_gradients(cell: Any, seed: int) -> int:
 
 
 # %% [markdown]
-# It is right: {checked} arrays were checked, to the second derivative.
+# It is right: {checked:.0f} arrays were checked, to the second derivative.
 #
 # ## How fast is it?
 #
@@ -232,8 +234,8 @@ def train(cell: Any, steps: int, seed: int) -> tuple[float, tl.train.Fit]:
 # ![The error while the five cells learn to add; the dotted line is what one gets for always saying
 # 1.](10_your_own_cell/adding.svg)
 #
-# The refined gate ends at an error of {refined:.4f}, the coupled gates at {lstm_coupled:.4f}, the GRU at {gru:.4f},
-# the LSTM at {lstm:.4f} and the plain network at {rnn:.4f}. This is one task and one run of each; for a paper one
+# The refined gate ends at an error of {refined:.1e}, the coupled gates at {lstm_coupled:.1e}, the GRU at {gru:.1e},
+# the LSTM at {lstm:.1e} and the plain network at {rnn:.1e}. This is one task and one run of each; for a paper one
 # would give each cell its own best learning rate, and several seeds.
 
 
@@ -247,8 +249,8 @@ def main(quick: bool = False, seed: int = 0, folder: str | Path = "pictures") ->
     results: dict[str, Any] = {"equations": str(refined), "refusal": refusal()}
     print(refined, results["refusal"], sep="\n\n", end="\n\n")
 
-    results["checked"] = check_gradients(refined, seed)
-    print(f"gradients of {results['checked']} arrays agree with finite differences, to order 2")
+    results["checked"] = float(check_gradients(refined, seed))
+    print(f"gradients of {results['checked']:.0f} arrays agree with finite differences, to order 2")
     results["own_to_builtin"], results["loop_to_own"] = speed(refined, 5 if quick else 20, seed)
     print(f"a step of training takes {results['own_to_builtin']:.2f} times as long as the built-in LSTM's,")
     print(f"and a loop over single operations {results['loop_to_own']:.1f} times as long as that\n")

@@ -278,7 +278,8 @@ def main(quick: bool = False, seed: int = 0, folder: str | Path = "pictures") ->
     print(f"  weighted sum of 24 months        {results['autoregression_24']:6.1f}")
     print(f"  weighted sum of 132 months       {results['autoregression_132']:6.1f}")
     print(f"  LSTM of 32, month by month       {results['lstm']:6.1f}")
-    reached = "reached" if results["lstm"] <= results["bar"] else "missed"
+    results["reached"] = float(results["lstm"] <= results["bar"])
+    reached = "reached" if results["reached"] else "missed"
     print(f"  the bar                          {results['bar']:6.1f}   {reached}")
     print(f"saved ({results['kilobytes']:.0f} kB) and loaded in the middle: differs by {results['interrupted']:g}")
     print(f"step by step and in one call: differ by {results['step_by_step']:g}")

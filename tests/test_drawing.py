@@ -572,12 +572,32 @@ SCALAR = tl.tensor([1.0], requires_grad=True) * 2
         (lambda: draw(cells.rnn).save("picture.bmp"), tl.ArgumentError, "'picture.bmp' does not end in a known suffix"),
         (lambda: draw(cells.rnn).save("picture"), tl.ArgumentError, ".svg .png .pdf .dot .html"),
         (lambda: draw(cells.rnn).save("nowhere/at/all.svg"), tl.FileError, "'nowhere/at' does not exist"),
+        (lambda: draw(cells.rnn).save("n" * 300 + "/a.svg"), tl.FileError, "does not exist"),
+        (lambda: draw(cells.rnn).save("n" * 300 + ".svg"), tl.FileError, "cannot write .*too long"),
+        (lambda: draw(cells.rnn).save("\0.svg"), tl.FileError, "cannot write .*null"),
+        (lambda: draw(cells.rnn).save(3), tl.ArgumentError, "takes a path"),
         (lambda: draw(cells.rnn).png(dpi=0), tl.ArgumentError, "positive"),
     ],
 )
 def test_bad_calls(call, error, words):
     with pytest.raises(error, match=words):
         call()
+
+
+def test_a_folder_or_a_place_without_permission(tmp_path, monkeypatch):
+    (tmp_path / "a.svg").mkdir()
+    with pytest.raises(tl.FileError, match=r"a\.svg' is a folder"):
+        draw(cells.rnn).save(tmp_path / "a.svg")
+    with pytest.raises(tl.FileError, match=r"the folder .*test_drawing.py. does not exist"):
+        draw(cells.rnn).save(Path(__file__) / "a.svg")
+
+    def refuse(**_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(render.tempfile, "mkstemp", refuse)
+    with pytest.raises(tl.FileError, match=r"cannot write to .*Permission denied"):
+        draw(cells.rnn).save(tmp_path / "b.svg")
+    assert [p.name for p in tmp_path.iterdir()] == ["a.svg"]
 
 
 def test_a_failed_save_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ import json
 import math
 import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -174,6 +175,85 @@ def test_a_huge_graph_without_a_loop_keeps_its_end():
         y = (tl.sin, tl.cos, tl.tanh)[k](y)
     data = data_of(draw(y, fold=None).html)
     assert len(data["values"]["head"]) <= MOST and data["roots"] == [len(data["values"]["head"]) - 1]
+
+
+def values_of(data, name, what="value"):
+    """Every value of this name, in order, as arrays."""
+    found = []
+    for k, n in enumerate(column(data, "name")):
+        packed_ = data["values"][what][k]
+        if n == name and packed_ is not None:
+            found.append(np.array(packed_[8], float).reshape(packed_[5:7]))
+    return found
+
+
+def numpy_lstm(x, W, U, b, hidden):
+    """The gates of an LSTM at every step, rows i f g o, by the textbook."""
+    h = c = np.zeros((x.shape[1], hidden))
+    out = []
+    for x_t in x:
+        i, f, g, o = np.split(x_t @ W.T + h @ U.T + b, 4, axis=1)
+        i, f, o = (1 / (1 + np.exp(-a)) for a in (i, f, o))
+        c = f * c + i * np.tanh(g)
+        h = o * np.tanh(c)
+        out.append({"i": i, "f": f, "g": np.tanh(g), "o": o, "c": c, "h": h})
+    return out
+
+
+def test_the_loop_of_a_layer_opens_into_its_steps():
+    layer = tl.nn.LSTM(3, 2, seed=0)
+    x = np.random.default_rng(0).normal(size=(6, 2, 3)).astype(np.float32)
+    out, (h, _) = layer(tl.tensor(x))
+    loss = (out**2).sum() + h.sum()
+    loss.backward(retain_grads=True)
+    own = {n: p.grad.numpy().copy() for n, p in layer.named_parameters()}
+    data = data_of(draw(loss).html)
+    assert all(np.array_equal(p.grad.numpy(), own[n]) for n, p in layer.named_parameters()), "drawing changes nothing"
+    labels = [g["label"] for g in data["groups"]]
+    assert labels[:2] == ["lstm over time", "step 0"] and "steps 2 to 4" in labels and labels[-1] == "step 5"
+    W, U, b_i, b_h = (p.numpy() for p in layer.parameters())
+    expected = numpy_lstm(x, W, U, b_i + b_h, 2)
+    for name in "ifgo":
+        got = values_of(data, name)
+        assert len(got) == 6
+        for t in range(6):
+            np.testing.assert_allclose(got[t], expected[t][name], rtol=2e-3, atol=1e-6)
+    inside = column(data, "name")
+    gradients = {n: values_of(data, n, "gradient")[0] for n in inside if n and n[:2] in ("W.", "U.")}
+    for k, gate in enumerate("ifgo"):
+        np.testing.assert_allclose(gradients[f"W.{gate}"], own["weight_ih_l0"][2 * k : 2 * k + 2], rtol=2e-3, atol=1e-5)
+        np.testing.assert_allclose(gradients[f"U.{gate}"], own["weight_hh_l0"][2 * k : 2 * k + 2], rtol=2e-3, atol=1e-5)
+    assert "lstm over time" in draw(loss).dot and not any("scan" in f for f in column(data, "form"))
+
+
+def test_several_loops_open_as_groups_of_their_own():
+    layer = tl.nn.Recurrent(cells.gru, input=3, hidden=2, num_layers=2, bidirectional=True, seed=0)
+    out, _ = layer(tl.tensor(np.ones((5, 1, 3), np.float32)))
+    data = data_of(draw(out.sum()).html)
+    outer = [
+        g
+        for g, parent in zip(data["groups"], data["parents"][len(data["values"]["head"]) :], strict=True)
+        if parent == -1
+    ]
+    assert [g["label"] for g in outer] == ["gru over time"] * 4 and not any(g["open"] for g in outer)
+    np.testing.assert_allclose(
+        data["values"]["value"][data["roots"][0]][8], [float(f"{out.numpy().sum():.4g}")], rtol=1e-3
+    )
+
+
+def test_loops_that_stay_closed():
+    layer = tl.nn.Recurrent(cells.rnn, input=2, hidden=2, seed=0)
+    x = tl.tensor(np.ones((4, 2, 2), np.float32))
+    out, _ = layer(x)
+    closed = [draw(out.sum(), inside=False), draw(layer(x, lengths=[4, 2])[0].sum())]
+    big = tl.nn.Recurrent(cells.rnn, input=2, hidden=2, seed=0)(tl.tensor(np.ones((9000, 1, 2), np.float32)))[0]
+    for drawing in [*closed, draw(big.sum())]:
+        data = data_of(drawing.html)
+        assert data["groups"] == [] and "rnn over time" in column(data, "head")
+    with tl.no_grad():
+        assert data_of(draw(out.sum() if out.requires_grad else out).html)["groups"] == []
+    with pytest.raises(tl.ArgumentError, match="inside is True or False"):
+        draw(out.sum(), inside=3)
 
 
 def test_the_scene_of_a_model():
@@ -564,10 +644,22 @@ def test_a_telephone(opened):
             assert button.bounding_box()["height"] >= 30
 
 
+def test_the_page_of_the_documentation(tmp_path, monkeypatch):
+    text = (Path(__file__).parent.parent / "docs" / "gallery" / "README.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(layer = .*?)```", text, re.S)
+    monkeypatch.chdir(tmp_path)
+    exec(code, {"tl": tl, "np": np})
+    data = data_of((tmp_path / "loss.html").read_text(encoding="utf-8"))
+    assert data["groups"][0]["label"] == "lstm over time"
+    kept = [g for n, g in zip(column(data, "name"), data["values"]["gradient"], strict=True) if n == "f"]
+    assert len(kept) == 50 and None not in kept
+
+
 def test_help_lists_every_key(opened):
     page = opened("small.html")
     page.keyboard.press("?")
     text = page.inner_text("#help")
+    documented = (Path(__file__).parent.parent / "docs" / "gallery" / "README.md").read_text(encoding="utf-8")
     names = {
         " ": "space",
         "ArrowLeft": "←",
@@ -581,6 +673,7 @@ def test_help_lists_every_key(opened):
     }
     for key in page.evaluate("Object.keys(KEYS)"):
         assert names.get(key, key) in text, key
+        assert key.startswith("Arrow") or key == "=" or {" ": "space", "Escape": "Esc"}.get(key, key) in documented, key
     page.keyboard.press("Escape")
     assert not page.evaluate("document.getElementById('help').open")
 

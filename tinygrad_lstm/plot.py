@@ -123,7 +123,53 @@ class Plot:
         return f"<plot of {self.title}>"
 
 
+# ----------------------------------------------------------------------------------------------------------- matplotlib
+@contextmanager
+def _style() -> Iterator[None]:
+    """matplotlib as it is for us, whatever the reader's settings; and silent on letters that its fonts lack."""
+    matplotlib = _matplotlib()
+    settings = {
+        "font.family": _fonts("DejaVu Sans"), "font.size": 9, "axes.titlesize": 10.5, "text.color": INK,
+        "axes.edgecolor": FAINT, "axes.labelcolor": INK, "axes.titlecolor": INK, "axes.facecolor": "none",
+        "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "axes.axisbelow": True,
+        "grid.color": GRID, "grid.linewidth": 0.7, "xtick.color": FAINT, "ytick.color": FAINT,
+        "xtick.labelcolor": INK, "ytick.labelcolor": INK, "lines.linewidth": 1.8, "figure.facecolor": PAGE,
+        "figure.edgecolor": "none", "savefig.facecolor": PAGE, "legend.fontsize": 8.5,
+        "svg.fonttype": "none", "svg.hashsalt": "tinygrad_lstm", "pdf.fonttype": 42, "text.usetex": False,
+    }  # fmt: skip
+    with matplotlib.rc_context(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(settings)
+        yield
+
+
+def _matplotlib() -> Any:
+    try:
+        import matplotlib
+        import matplotlib.figure
+        import matplotlib.font_manager
+    except ImportError:
+        raise MissingExtra("matplotlib", "plot", "tl.plot") from None
+    return matplotlib
+
+
+def _fonts(first: str) -> list[str]:
+    """The font that comes with matplotlib, and one for Chinese, Japanese and Korean if the machine has it."""
+    known = set(_matplotlib().font_manager.get_font_names())
+    more = ["Noto Sans CJK SC", "Noto Sans CJK JP", "Microsoft YaHei", "PingFang SC", "Hiragino Sans GB", "SimHei"]
+    return [first, *[name for name in more if name in known][:1]]
+
+
+def _figure(width: float, height: float, rows: Sequence[float]) -> tuple[Any, list[Any]]:
+    """A figure in inches with one plot above the other."""
+    figure = _matplotlib().figure.Figure(figsize=(width, height), layout="constrained")
+    axes = figure.subplots(len(rows), 1, squeeze=False, gridspec_kw={"height_ratios": list(rows)})
+    return figure, list(axes[:, 0])
+
+
 # --------------------------------------------------------------------------------------------------- gates and states
+@_style()
 def gates(
     values: Any,
     over: Any = None,
@@ -189,8 +235,7 @@ def gates(
         _heat(figure, ax, array.T, own, name, "unit" if labels is None else "")
         ax.tick_params(labelbottom=ax is axes[-1], bottom=ax is axes[-1] and words is None)
     _words(axes[-1], words, steps, width)
-    with _style():
-        figure.suptitle(title, fontsize=11, color=INK)
+    figure.suptitle(title, fontsize=11, color=INK)
     return Plot(figure, title)
 
 
@@ -224,6 +269,7 @@ def _words(ax: Any, words: list[str] | None, steps: int, width: float) -> None:
 
 
 # ------------------------------------------------------------------------------------------------------- coloured text
+@_style()
 def text(
     tokens: str | Sequence[str],
     values: Any,
@@ -272,16 +318,15 @@ def text(
         written[row][column : column + width] = [*piece.rstrip("\n"), *[""] * (width - len(piece.rstrip("\n")))]
         paper[row, column : column + width] = (*_colour(share), DEEPEST * abs(share))
     wide, high = columns * 0.0753, rows * 0.19  # inches: a letter of 9 points is 0.602 em wide
-    with _style():
-        figure = _matplotlib().figure.Figure(figsize=(wide + 0.3, high + 0.5))
-        whole = np.add((wide, high), (0.3, 0.5))
-        ax = figure.add_axes((*(0.15, 0.1) / whole, *(wide, high) / whole))
-        ax.set_axis_off()
-        ax.set_title(title, loc="left")
-        ax.imshow(paper, aspect="auto", interpolation="nearest", extent=(0, columns, rows, 0))
-        for row, line in enumerate(written):
-            words = "".join(line).rstrip().replace(" ", "\u00a0")
-            ax.text(0, row + 0.72, words, family=_fonts("DejaVu Sans Mono"), fontsize=9, parse_math=False)
+    figure = _matplotlib().figure.Figure(figsize=(wide + 0.3, high + 0.5))
+    whole = np.add((wide, high), (0.3, 0.5))
+    ax = figure.add_axes((*(0.15, 0.1) / whole, *(wide, high) / whole))
+    ax.set_axis_off()
+    ax.set_title(title, loc="left")
+    ax.imshow(paper, aspect="auto", interpolation="nearest", extent=(0, columns, rows, 0))
+    for row, line in enumerate(written):
+        words = "".join(line).rstrip().replace(" ", "\u00a0")
+        ax.text(0, row + 0.72, words, family=_fonts("DejaVu Sans Mono"), fontsize=9, parse_math=False)
     return Plot(figure, title, _spans(title, pieces, numbers, shares, gap))
 
 
@@ -323,6 +368,7 @@ def _spans(title: str, pieces: Sequence[str], values: Array, shares: Array, gap:
 
 
 # --------------------------------------------------------------------------------------------------------- memory maps
+@_style()
 def memory(maps: Any, *, state: str | None = None, title: str = "") -> Plot:
     """How much of a gradient is left: the norm of ds_t / ds_k against the distance t - k, and for one map every t and k.
 
@@ -390,6 +436,7 @@ def _against_distance(norms: Array) -> Array:
 
 
 # -------------------------------------------------------------------------------------------------------------- curves
+@_style()
 def losses(
     runs: Any,
     *,
@@ -411,9 +458,10 @@ def losses(
     <plot of training: loss>
     """
     single = hasattr(runs, "losses") or not isinstance(runs, Mapping)
+    named = {"training": runs} if single else _named("plot.losses", runs, "run")
     title = title or f"training: {y_label}"
     figure, (ax,) = _figure(6.4, 3.6, [1.0])
-    for k, (name, run) in enumerate(({"training": runs} if single else runs).items()):
+    for k, (name, run) in enumerate(named.items()):
         values = _numbers("plot.losses", name, getattr(run, "losses", run))
         if values.ndim != 1 or not values.size:
             problem = f"{name}: the losses are a list of numbers, at least one"
@@ -436,6 +484,7 @@ def losses(
     return Plot(figure, title)
 
 
+@_style()
 def lines(
     curves: Mapping[str, Any],
     *,
@@ -502,8 +551,7 @@ def _levels(ax: Any, levels: Mapping[str, float]) -> None:
 
 def _legend(ax: Any) -> None:
     if len(ax.get_legend_handles_labels()[1]) > 1:
-        with _style():
-            ax.legend(frameon=True, facecolor=PAGE, edgecolor=GRID, framealpha=1.0, labelcolor=INK)
+        ax.legend(frameon=True, facecolor=PAGE, edgecolor=GRID, framealpha=1.0, labelcolor=INK)
 
 
 # ------------------------------------------------------------------------------------------------------------ arguments
@@ -558,52 +606,6 @@ def _over(over: Any) -> tuple[list[str] | None, Array | None]:
             message("plot.gates", "over is a text, a list of words, or one number a step", {"over": signal})
         )
     return None, signal
-
-
-# ----------------------------------------------------------------------------------------------------------- matplotlib
-@contextmanager
-def _style() -> Iterator[None]:
-    """matplotlib as it is for us, whatever the reader's settings; and silent on letters that its fonts lack."""
-    matplotlib = _matplotlib()
-    settings = {
-        "font.family": _fonts("DejaVu Sans"), "font.size": 9, "axes.titlesize": 10.5, "text.color": INK,
-        "axes.edgecolor": FAINT, "axes.labelcolor": INK, "axes.titlecolor": INK, "axes.facecolor": "none",
-        "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "axes.axisbelow": True,
-        "grid.color": GRID, "grid.linewidth": 0.7, "xtick.color": FAINT, "ytick.color": FAINT,
-        "xtick.labelcolor": INK, "ytick.labelcolor": INK, "lines.linewidth": 1.8, "figure.facecolor": PAGE,
-        "figure.edgecolor": "none", "savefig.facecolor": PAGE, "legend.fontsize": 8.5,
-        "svg.fonttype": "none", "svg.hashsalt": "tinygrad_lstm", "pdf.fonttype": 42, "text.usetex": False,
-    }  # fmt: skip
-    with matplotlib.rc_context(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing")
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update(settings)
-        yield
-
-
-def _matplotlib() -> Any:
-    try:
-        import matplotlib
-        import matplotlib.figure
-        import matplotlib.font_manager
-    except ImportError:
-        raise MissingExtra("matplotlib", "plot", "tl.plot") from None
-    return matplotlib
-
-
-def _fonts(first: str) -> list[str]:
-    """The font that comes with matplotlib, and one for Chinese, Japanese and Korean if the machine has it."""
-    known = set(_matplotlib().font_manager.get_font_names())
-    more = ["Noto Sans CJK SC", "Noto Sans CJK JP", "Microsoft YaHei", "PingFang SC", "Hiragino Sans GB", "SimHei"]
-    return [first, *[name for name in more if name in known][:1]]
-
-
-def _figure(width: float, height: float, rows: Sequence[float]) -> tuple[Any, list[Any]]:
-    """A figure in inches with one plot above the other."""
-    with _style():
-        figure = _matplotlib().figure.Figure(figsize=(width, height), layout="constrained")
-        axes = figure.subplots(len(rows), 1, squeeze=False, gridspec_kw={"height_ratios": list(rows)})
-    return figure, list(axes[:, 0])
 
 
 _PAGE = """<!DOCTYPE html>

@@ -25,6 +25,37 @@ def two_speeds(x, /, h, c, *, W, U, b):
 CELLS = [tl.cells.rnn, tl.cells.lstm, tl.cells.gru, tl.cells.lstm_peephole, tl.cells.lstm_coupled, two_speeds]
 
 
+PAGE = """## The interactive page
+
+`tl.draw(thing).save("picture.html")` writes one file that needs nothing else and opens from disk: for a cell, the
+computation of a loss, a layer or a model.
+
+```python
+layer = tl.nn.LSTM(8, 16)
+outputs, states = layer(tl.tensor(np.random.randn(50, 4, 8).astype(np.float32)))
+loss = (outputs**2).mean()
+loss.backward(retain_grads=True)  # keep the gradients of values in between, to play the backward pass
+tl.draw(loss).save("loss.html")
+```
+
+A layer's loop over time is opened into the equations of its steps (`inside=False` leaves it one box). Click `+` or `−`
+to unfold or fold steps, layers and modules. Click a box for its formula, shape, numbers, maps of its value and its
+gradient, and where it is used. Maps: blue is positive, amber is negative, the paler the nearer to 0, red is not finite.
+▶ plays the forward pass, values appearing as they are computed, or the backward pass, gradients coming back.
+
+| key | does |
+|---|---|
+| arrows, `+` `-` `0` | move, zoom, show all |
+| `/`, then Enter, Shift+Enter | search; the next, the previous one found, also in what is folded |
+| `n` `p` | select the next, the previous value |
+| `f` Enter | fold or unfold what is selected, or what is around it |
+| `u` `c` | unfold, fold everything |
+| space, `.` `,` | play or pause; a step on, a step back |
+| `b` `s` | forward or backward pass; speed |
+| `t` `?` Esc | light or dark; help; end the pass, close |
+"""
+
+
 def pictures() -> dict[str, tl.drawing.Drawing]:
     """Every picture of the gallery, by its file name."""
     found = {"legend.svg": tl.draw.legend(), "legend-dark.svg": tl.draw.legend("dark")}
@@ -49,6 +80,7 @@ def text() -> str:
         f"```python\n{source}\n```",
         "",
     ]
+    lines += [PAGE, ""]
     for cell in CELLS:
         name = cell.name
         lines += [f"## {name}", "", (cell.__doc__ or "").strip().split("\n")[0], ""]

@@ -51,6 +51,7 @@ class _Draw:
             fold : "time" (default): repeated steps beyond 4 become one; None: everything.
             direction : "forward" (default), "backward" or "both".
             depth : the most operations to follow from the result, None for all.
+            inside : whether the page (`.html`) opens a layer's loop over time into the equations of its steps (default).
 
         Returns
         -------
@@ -104,7 +105,7 @@ _Draw.__doc__ = _Draw.__call__.__doc__
 draw = _Draw()
 
 _CELL = ("theme", "steps", "rolled", "highlight", "equations", "detail")
-_COMPUTATION = ("theme", "values", "gradients", "fold", "direction", "depth")
+_COMPUTATION = ("theme", "values", "gradients", "fold", "direction", "depth", "inside")
 _MODULE = ("theme", "depth")
 
 

@@ -20,6 +20,7 @@ from .layers import TALL, WIDE, layers
 
 KEPT = 4  # steps drawn one by one; beyond: the first two, the folded ones, the last
 SMALL = 6  # values of so many elements are written out
+VIEWS = ("getitem", "reshape", "transpose", "expand_dims", "squeeze", "broadcast_to")
 BIG = 500  # boxes from which on the room `layers` places them
 
 
@@ -113,6 +114,8 @@ def shape_of(v: Value) -> Any:
 def kind_of(v: Value) -> str:
     if v.op is None:
         return "parameter" if v.requires_grad else "input"
+    if getattr(v, "member", False):
+        return "parameter"
     if v.op.elementwise:
         return "pointwise"
     return "layer" if v.op.name in ("linear", "matmul", "einsum") or "cell" in v.attr else "value"
@@ -150,6 +153,11 @@ def _label(v: Value, values: bool, gradients: bool, faint: str) -> Markup:
 
 
 # ------------------------------------------------------------------------------------------------------------ the graph
+def _operation(v: Value) -> Any:
+    """Equal for equal operations."""
+    return (v.op.name, shape_of(v), len(v.args))  # type: ignore[union-attr]
+
+
 class Picture:
     """Which values are drawn, which stand for others, and the frames around steps."""
 
@@ -166,13 +174,15 @@ class Picture:
         else:
             self.cut = set()
         self.made = [v for v in self.values if v.op is not None]
-        signatures, kinds = self._signatures()
+        free = [v for v in self.made if getattr(v, "scope", None) is None]
+        signatures, kinds = self._signatures(free)
         self.periods = periods(signatures, kinds)
         self.step: dict[int, tuple[int, int]] = {}  # value -> (period, step)
         for k, p in enumerate(self.periods):
             for i in range(p.start, p.stop):
-                self.step[id(self.made[i])] = (k, (i - p.start) // p.length)
-        self._satellites(kinds)
+                self.step[id(free[i])] = (k, (i - p.start) // p.length)
+        self._opened()
+        self._satellites()
         self._own_leaves()
         self.folded: dict[int, str] = {}  # value -> the name of what stands for it
         self.folds: dict[str, tuple[int, int]] = {}
@@ -185,10 +195,22 @@ class Picture:
                 self.folded[v] = f"fold {k}"
                 del self.step[v]
 
-    def _satellites(self, kinds: np.ndarray) -> None:
+    def _opened(self) -> None:
+        """The steps of an opened loop are known."""
+        loops: dict[tuple[int, str], int] = {}
+        for v in self.values:
+            scope, step = getattr(v, "scope", None), getattr(v, "step", None)
+            if scope is not None and step is not None:
+                k = loops.setdefault(scope, len(self.periods) + len(loops))
+                self.step[id(v)] = (k, step)
+        for k in loops.values():
+            self.periods.append(Period(0, 1, 1 + max(t for place, t in self.step.values() if place == k)))
+
+    def _satellites(self) -> None:
         """What is computed after the loop, once for every step and from that step alone, belongs to the step."""
-        candidates: dict[tuple[int, int], list[tuple[Value, int]]] = {}
-        for v, kind in zip(self.made, kinds.tolist(), strict=True):
+        candidates: dict[tuple[int, Any], list[tuple[Value, int]]] = {}
+        for v in self.made:
+            kind = _operation(v)
             if id(v) in self.step or len(v.args) > 8:
                 continue
             where = {self.step.get(id(a)) for a in v.args if isinstance(a, Value) and a.op is not None}
@@ -209,32 +231,42 @@ class Picture:
             if len(where) == 1 and (place := where.pop()) is not None:
                 self.step[leaf] = place
 
-    def _signatures(self) -> tuple[np.ndarray, np.ndarray]:
+    def _signatures(self, made: list[Value]) -> tuple[np.ndarray, np.ndarray]:
         """Two integers for every value made: equal for equal operations at equal distances from what they read; and
         for equal operations."""
-        place = {id(v): k for k, v in enumerate(self.made)}
+        place = {id(v): k for k, v in enumerate(made)}
         known: dict[Any, int] = {}
-        out, kinds = np.empty(len(self.made), dtype=np.int64), np.empty(len(self.made), dtype=np.int64)
-        for k, v in enumerate(self.made):
+        views: set[int] = set()  # a part or another shape of a leaf is read at any distance, as the leaf itself
+        for v in made:
+            if len(v.args) == 1 and v.op.name in VIEWS and (v.args[0].op is None or id(v.args[0]) in views):  # type: ignore[union-attr]
+                views.add(id(v))
+        out, kinds = np.empty(len(made), dtype=np.int64), np.empty(len(made), dtype=np.int64)
+        for k, v in enumerate(made):
             if len(v.args) > 8:
                 key: Any = ("many", k)
             else:
                 far = tuple(
-                    ("number" if not isinstance(a, Value) else k - place[id(a)] if id(a) in place else "leaf")
+                    "number"
+                    if not isinstance(a, Value)
+                    else k - place[id(a)]
+                    if id(a) in place and id(a) not in views
+                    else "leaf"
                     for a in v.args
                 )
                 key = (v.op.name, shape_of(v), far)  # type: ignore[union-attr]
                 if v.op.name in ("getitem", "item"):  # type: ignore[union-attr]  # what every step takes its part of
                     key = (v.op.name, shape_of(v))  # type: ignore[union-attr]
             out[k] = known.setdefault(key, len(known))
-            kinds[k] = known.setdefault((v.op.name, shape_of(v), len(v.args)), len(known))  # type: ignore[union-attr]
+            kinds[k] = known.setdefault(_operation(v), len(known))
         return out, kinds
 
 
 def computation(roots: Sequence[Value], theme: str = "light", values: bool = True, gradients: bool = True,
                 fold: str | None = "time", direction: str = "forward",
-                depth: int | None = None) -> tuple[str, str]:  # fmt: skip
+                depth: int | None = None, inside: bool = True) -> tuple[str, str]:  # fmt: skip
     """(DOT text, title) of the computation of `roots`."""
+    if not isinstance(inside, bool):
+        raise ArgumentError(message("draw", "inside is True or False", {"inside": inside}))
     looks = THEMES[theme_of(theme)]
     if fold not in ("time", None):
         raise ArgumentError(message("draw", "fold is 'time' or None", {"fold": fold}))
@@ -277,9 +309,9 @@ def computation(roots: Sequence[Value], theme: str = "light", values: bool = Tru
         boxes.setdefault(None, []).append(f'"{name}" [{attributes(facts)}]')
 
     lines: list[str] = []
-    for where, inside in boxes.items():
+    for where, held in boxes.items():
         if where is None:
-            lines += [f"  {line}" for line in inside]
+            lines += [f"  {line}" for line in held]
             continue
         k, step = where
         frame = attributes(
@@ -295,7 +327,7 @@ def computation(roots: Sequence[Value], theme: str = "light", values: bool = Tru
         lines += [
             f'  subgraph "cluster {k} {step}" {{',
             f"    graph [{frame}]",
-            *(f"    {line}" for line in inside),
+            *(f"    {line}" for line in held),
             "  }",
         ]
     lines += _edges(picture, names, theme, direction)

@@ -160,7 +160,10 @@ class Drawing:
         ------
         ArgumentError : another suffix. FileError : the folder does not exist or cannot be written to.
         """
-        target = Path(path)
+        try:
+            target = Path(path)
+        except TypeError:
+            raise ArgumentError(message("save", "takes a path", {"path": path}, '"picture.svg"')) from None
         form = target.suffix.lower()
         if form not in SUFFIXES:
             raise ArgumentError(
@@ -170,7 +173,7 @@ class Drawing:
                     remedy=f"end it in one of {' '.join(SUFFIXES)}",
                 )
             )
-        if not target.parent.is_dir():
+        if not os.path.isdir(target.parent):
             raise FileError(
                 message("save", f"the folder {str(target.parent)!r} does not exist", remedy="make it first")
             )
@@ -192,6 +195,8 @@ class Drawing:
 
 def write(target: Path, data: bytes) -> None:
     """Write a file whole or not at all: a neighbour is written first and then takes its name."""
+    if os.path.isdir(target):
+        raise FileError(message("save", f"{str(target)!r} is a folder", remedy="give the file another name"))
     try:
         handle, name = tempfile.mkstemp(prefix=".", suffix=target.suffix, dir=target.parent)
     except OSError as error:
@@ -201,9 +206,13 @@ def write(target: Path, data: bytes) -> None:
             file.write(data)
         os.chmod(name, 0o666 & ~_umask())
         os.replace(name, target)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # a name with a zero character is a ValueError
         Path(name).unlink(missing_ok=True)
-        raise FileError(message("save", f"cannot write {str(target)!r}: {error.strerror}")) from None
+        reason = getattr(error, "strerror", None) or error
+        raise FileError(message("save", f"cannot write {str(target)!r}: {reason}")) from None
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
 
 
 def _umask() -> int:

@@ -16,6 +16,7 @@ import numpy as np
 from ..graph import NUMBERS, Op, Value
 from .arrays import packed
 from .computation import KEPT, Picture, head_of, kind_of, shape_of, short
+from .inside import opened
 from .language import plain, sign
 
 MOST = 4000  # values in a page
@@ -36,22 +37,25 @@ class Pool:
 
 
 def computation_scene(roots: Sequence[Value], values: bool = True, gradients: bool = True, fold: str | None = "time",
-                      direction: str = "forward", depth: int | None = None, **_: Any) -> dict[str, Any]:  # fmt: skip
-    """The scene of the computation of `roots`; options as of `tl.draw`."""
+                      direction: str = "forward", depth: int | None = None, inside: bool = True,
+                      **_: Any) -> dict[str, Any]:  # fmt: skip
+    """The scene of the computation of `roots`; options as of `tl.draw`, but that loops are opened unless told not to."""
+    if inside:
+        roots = opened(roots)
     picture = Picture(roots, None, depth)
     shown = picture.values
     if direction == "backward":
         shown = [v for v in shown if v.requires_grad or any(v is r for r in roots)]
     step = dict(picture.step)
     lost = _too_many(shown, step, [p.count for p in picture.periods])
-    inside = [v for v in shown if id(v) not in lost]
-    number = {id(v): k for k, v in enumerate(inside)}
+    kept = [v for v in shown if id(v) not in lost]
+    number = {id(v): k for k, v in enumerate(kept)}
     texts = Pool()
-    maps = sum(_holds(v) + (_gradient(v) is not None) for v in inside)
+    maps = sum(_holds(v) + (_gradient(v) is not None) for v in kept)
     cells = int(np.clip(CELLS // max(maps, 1), 16, 256))
 
     columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
-    for v in inside:
+    for v in kept:
         data, grad = getattr(v, "data", None), _gradient(v)
         here = values and _holds(v)
         columns["name"].append(texts(plain(v.name)) if v.name else None)
@@ -66,7 +70,7 @@ def computation_scene(roots: Sequence[Value], values: bool = True, gradients: bo
         columns["tracked"].append(int(bool(v.requires_grad)))
         columns["value"].append(packed(data, cells) if here else None)
         columns["gradient"].append(packed(grad, cells) if gradients and grad is not None else None)
-    groups, parents = _groups(inside, number, step, fold, [p.count for p in picture.periods], lost)
+    groups, parents = _groups(kept, number, step, fold, [p.count for p in picture.periods], lost)
     notes = [f"{len(shown):,} values"]
     if lost:
         notes.append(f"{len(lost):,} of them are left out of this page")
@@ -77,7 +81,7 @@ def computation_scene(roots: Sequence[Value], values: bool = True, gradients: bo
         "groups": groups,
         "parents": parents,
         "roots": [number[id(r)] for r in roots],
-        "cut": [k for k, v in enumerate(inside) if any(isinstance(a, Value) and id(a) in picture.cut for a in v.args)],
+        "cut": [k for k, v in enumerate(kept) if any(isinstance(a, Value) and id(a) in picture.cut for a in v.args)],
     }
 
 
@@ -139,24 +143,31 @@ def _groups(inside: list[Value], number: dict[int, int], step: dict[int, tuple[i
             by_step.setdefault(at, []).append(number[id(v)])
     left_out = {-2 - place for place in lost.values()}
 
-    def group(label: str, opened: bool, parent: int) -> int:
-        groups.append({"label": label, "open": opened})
+    def group(label: str, unfolded: bool, parent: int) -> int:
+        groups.append({"label": label, "open": unfolded})
         above.append(parent)
         return base + len(groups) - 1
+
+    scopes = dict.fromkeys(filter(None, (getattr(v, "scope", None) for v in inside)))
+    around = {scope: group(scope[1], len(scopes) == 1, -1) for scope in scopes}
+    for v in inside:
+        if (scope := getattr(v, "scope", None)) is not None:
+            parents[number[id(v)]] = around[scope]
 
     for k, count in enumerate(counts):
         here = sorted(s for p, s in by_step if p == k)
         long = fold == "time" and count > KEPT
-        run = -1
+        members = [parents[n] for s in here for n in by_step[k, s]]
+        run = outside = max(set(members), key=members.count, default=-1)
         for s, after in itertools.zip_longest(here, here[1:]):
             if long and s == 2:
-                run = group(f"steps 2 to {count - 2}", False, -1)
+                run = group(f"steps 2 to {count - 2}", False, outside)
             middle = long and 2 <= s < count - 1
-            frame = group(f"step {s}", not middle and len(here) <= 400, run if middle else -1)
+            frame = group(f"step {s}", not middle and len(here) <= 400, run if middle else outside)
             for n in by_step[k, s]:
                 parents[n] = frame
             if k in left_out and after is not None and after != s + 1:
-                group(f"steps {s + 1} to {after - 1}, left out of this page", False, run if middle else -1)
+                group(f"steps {s + 1} to {after - 1}, left out of this page", False, run if middle else outside)
                 groups[-1] |= {"gone": k, "after": frame}
     return groups, parents + above
 

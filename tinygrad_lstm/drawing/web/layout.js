@@ -149,7 +149,12 @@ function layout({ size, parent, open, children, edges }) {
   // Wires past columns: one lane a column for all wires of one key.
   function lanes(cells, ends) {
     const links = new Map(), lane = new Map();
-    const long = ends.reduce((n, e) => n + Math.max(0, cells.get(e.to).rank - cells.get(e.from).rank - 1), 0) > 30000;
+    const spans = new Map();
+    for (const { from, to, key } of ends) {
+      const [a, b] = spans.get(key) || [Infinity, 0];
+      spans.set(key, [Math.min(a, cells.get(from).rank + 1), Math.max(b, cells.get(to).rank)]);
+    }
+    const many = [...spans.values()].reduce((n, [a, b]) => n + Math.max(0, b - a), 0) > 20000; // then wires go straight
     const link = (from, to, key, edges) => {
       const name = from.id + "|" + to.id + "|" + key;
       if (links.has(name)) { links.get(name).edges.push(...edges); return; }
@@ -159,7 +164,7 @@ function layout({ size, parent, open, children, edges }) {
     for (const { from, to, key, edges } of ends) {
       const a = cells.get(from), b = cells.get(to);
       let before = a;
-      if (b.rank - a.rank < 300 && !long) {
+      if (!many) {
         for (let r = a.rank + 1; r < b.rank; r++) {
           const id = `lane ${r} ${key}`;
           if (!cells.has(id)) cells.set(id, { id, w: 0, h: GAP.lane, next: [], previous: [], rank: r, lane: true,

@@ -40,7 +40,7 @@ function laidOut(scene, world) {
     }
     wires = places.wires.map(w => {
       const made = element("path", { d: way(w.points), class: "wire", ...(w.arrow ? { "marker-end": "url(#head)" } : {}) });
-      if (w.edges.every(([a]) => scene.leaf(a))) made.classList.add("given");
+      if (w.edges.every(([a]) => scene.leaf(a) || scene.kind(a) === "parameter")) made.classList.add("given");
       lines.append(made);
       return { ...w, element: made };
     });
