@@ -469,7 +469,7 @@ GEOMETRY = """() => {
   const groups = scene.groups().filter(g => scene.open(g) && picture.place(g)).map(i => ({ i, ...picture.place(i) }));
   const wires = [...document.querySelectorAll(".wire")].map(e => {
     const n = e.getTotalLength(), points = [];
-    for (let k = 1; k < 24; k++) { const p = e.getPointAtLength(n * k / 24); points.push([p.x, p.y]); }
+    for (let k = 1; k < 12; k++) { const p = e.getPointAtLength(n * k / 12); points.push([p.x, p.y]); }
     return points; });
   return { boxes, groups, wires, parents: Object.fromEntries([...boxes, ...groups].map(b => [b.i, scene.parent(b.i)])) };
 }"""
@@ -629,6 +629,40 @@ def test_light_and_dark(opened, scheme, page_colour):
         assert page.evaluate(colour).startswith(f"rgb({page_colour}, ")
         picture = page.screenshot()
         assert picture.startswith(b"\x89PNG") and len(set(picture)) == 256
+
+
+def test_what_is_not_finite_and_what_is_not_there(browser, tmp_path):
+    x = tl.tensor([1.0, 0.0, -1.0], requires_grad=True, name="x")
+    y = tl.log(x)
+    y.name = "y"
+    page = Opened(browser, draw(y.sum()).save(tmp_path / "a.html"))
+    page.evaluate("i => choose(i, true)", page.item("y"))
+    about = page.inner_text("#about")
+    assert re.search(r"not finite\s*2", about) and "no gradient yet: call backward()" in about
+    assert page.evaluate("scene.value(scene.args(2)[0]) && says(scene.value(1))") == "[0, −inf, nan]"
+    pixels = page.evaluate(
+        "[...document.querySelector('#about canvas').getContext('2d').getImageData(0, 0, 3, 1).data]"
+    )
+    assert pixels[3] == 0 and pixels[4:8] == pixels[8:12] == [220, 38, 38, 255]
+    assert page.errors == []
+    y.sum().backward(np.float32(2.0))
+    page.goto(draw(y.sum()).save(tmp_path / "b.html").as_uri())
+    page.evaluate("i => choose(i, true)", page.item("y"))
+    assert "backward(retain_grads=True) keeps it" in page.inner_text("#about")
+    page.close()
+
+
+def test_a_model_does_not_play(opened):
+    page = opened("model.html")
+    page.keyboard.press(".")
+    page.keyboard.press("b")
+    assert page.evaluate("passes.state().at") is None and page.locator("#passes").is_hidden()
+    page.keyboard.press("c")
+    assert shown(page) == ["Sequential"]
+    page.keyboard.press("/")
+    page.keyboard.type("0.weight")
+    page.keyboard.press("Enter")
+    assert page.inner_text("#about h2") == "0.weight" and "4×3 · float32" in page.inner_text("#about")
 
 
 def test_a_telephone(opened):

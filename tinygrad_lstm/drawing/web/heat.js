@@ -5,15 +5,17 @@ const LEVELS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz+-
 const INKS = { light: [[29, 78, 216], [245, 158, 11], [220, 38, 38]], dark: [[125, 200, 255], [200, 105, 0], [255, 60, 60]] };
 const inks = () => INKS[document.documentElement.classList.contains("dark") ? "dark" : "light"];
 
+const WORDS = { inf: Infinity, "-inf": -Infinity, nan: NaN };
+
 function number(v) {
-  if (typeof v !== "number") return String(v).replaceAll("-", "−");
+  if (!Number.isFinite(v)) return String(v).replace("Infinity", "inf").replace("NaN", "nan").replace("-", "−");
   const a = Math.abs(v);
   return (a && (a < 1e-3 || a >= 1e5) ? v.toExponential(2) : String(+v.toPrecision(3))).replaceAll("-", "−");
 }
 
 function entries(packed) { // the numbers, row by row; null where a whole block is not finite
   const [, , , , , , , scale, data] = packed;
-  if (typeof data !== "string") return data.map(Number);
+  if (typeof data !== "string") return data.map(v => typeof v === "string" ? WORDS[v] : v);
   return [...data].map(c => c === "!" ? NaN : (LEVELS.indexOf(c) - 32) / 32 * scale);
 }
 

@@ -119,13 +119,14 @@ const KEYS = {
   s: () => faster(), t: turnTheme, "?": () => byId("help").showModal(),
   Escape: () => { if (passes.state().at !== null) passes.leave(); else choose(null); },
 };
+const PLAYING = new Set([" ", ".", ",", "b", "s"]); // nothing runs through a module by itself
 document.addEventListener("keydown", e => {
   if (e.ctrlKey || e.metaKey || e.altKey || byId("help").open) return;
   const typing = e.target.matches("input[type=search]");
   if (typing && e.key === "Enter") { e.preventDefault(); nextHit(e.shiftKey ? -1 : 1); return; }
   if (typing && e.key === "Escape") { e.target.value = ""; search(); svg.focus(); return; }
   if (typing || (e.target.matches("button, input, select") && [" ", "Enter", "ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown"].includes(e.key))) return;
-  const act = KEYS[e.key];
+  const act = data.still && PLAYING.has(e.key) ? null : KEYS[e.key];
   if (act) { e.preventDefault(); act(); }
 });
 const turn = () => { byId("turn").textContent = passes.turn(); };

@@ -81,6 +81,7 @@ function panel(scene, place, choose, fold) {
         if (scene.doc(i)) about.append(html("p", { class: "doc" }, scene.doc(i)));
         if (scene.value(i)) about.append(array("value", scene.value(i), scene.shape(i)));
         if (scene.gradient(i)) about.append(array("gradient", scene.gradient(i), scene.shape(i)));
+        if (scene.missing(i)) about.append(html("p", { class: "doc" }, scene.missing(i)));
         about.append(...list("computed from", [...new Set(scene.args(i).filter(a => a >= 0))]));
         about.append(...list("used in", scene.readers(i)));
       }

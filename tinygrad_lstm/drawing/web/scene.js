@@ -22,7 +22,12 @@ function readScene(data) {
   parents.forEach((_, i) => { for (let p = parents[i]; p >= 0 && !isGroup(i); p = parents[p]) last.set(p, i); });
   const order = i => isGroup(i) ? (last.get(i) ?? (group(i).after === undefined ? i : order(group(i).after) + .5)) : i;
 
+  const anyGradient = (values.gradient || []).some(Boolean);
+
   return {
+    // why a value that gradients flow through shows none
+    missing: i => isGroup(i) || !values.gradient || !values.tracked[i] || values.gradient[i] ? ""
+      : anyGradient ? "gradient not kept: backward(retain_grads=True) keeps it" : "no gradient yet: call backward()",
     count, total: parents.length, edges, roots: data.roots || [], isGroup, order, readers: i => readers[i] || [],
     parent: i => parents[i],
     children: g => (children.get(g) || []).slice().sort((a, b) => order(a) - order(b)),
