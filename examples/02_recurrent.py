@@ -69,6 +69,13 @@ def best_without_memory(shots: np.ndarray, scenes: np.ndarray, width: int, seed:
     return float((table.argmax(axis=1)[windows(shots, width)] == scenes).mean())
 
 
+# %% [markdown]
+# And here is such a network. A shot is a number without meaning, so it is first looked up in a table that holds a row of
+# sixteen learned numbers for each shot, an *embedding*. Then come two layers of weighted sums (`Linear`), with a tanh
+# between, as in the chapter before. What comes out is one score a scene; the highest is the network's answer.
+
+
+# %%
 class Glance(tl.nn.Module):
     """A network without memory: the latest shots (a window of them) -> scores of the scenes."""
 
@@ -147,8 +154,11 @@ def same_by_hand(model: Watch, shots: np.ndarray) -> float:
 # %% [markdown]
 # ## Training all three
 #
-# The loss is the cross-entropy at every moment: minus the log of the probability that the network gave to what is really
-# going on.
+# Scores become probabilities by *softmax*: take the exponential of each and divide by their sum. The loss is the
+# *cross-entropy*: minus the logarithm of the probability that the network gave to what is really going on, averaged over
+# all moments. Training goes through the films in batches of 32, and moves the weights against the gradient after each;
+# *Adam* (Kingma & Ba 2015) is a rule that chooses the length of the step for each weight by itself. `clip` shortens a
+# gradient that is too long.
 
 
 # %%

@@ -111,8 +111,8 @@ class Speaker(tl.nn.Module):
 # ## Training and asking
 #
 # For each longest gap (5 words, 10, ... 200) and each cell, a fresh network is trained on sentences with gaps of up to
-# that length, mixed at random. All get the same sentences, the same learning rate and as many steps; who has learned it
-# early may stop. Then each is asked about new sentences with the longest gap.
+# that length, mixed at random. All get the same sentences, the same learning rate (it rises for fifty steps, then falls)
+# and as many steps; who has learned it early may stop. Then each is asked about new sentences with the longest gap.
 
 
 # %%
