@@ -95,7 +95,7 @@ def memory_map(module: Any, xs: Any, states: Any = None, *, norm: str = "frobeni
     explodes with the distance (Hochreiter 1991; Bengio, Simard & Frasconi 1994; Pascanu, Mikolov & Bengio 2013, eq. 5).
     For an LSTM the direct path of c is the product of diag(f_j), the cell state as a conveyor (Hochreiter & Schmidhuber
     1997); its indirect part, and everything of h but the direct path through U, went through the other state. A cell
-    with a single state has the direct path only.
+    with a single state has the direct path only. A state that the body hands on as it is counts as a value of its own.
 
     Parameters
     ----------
@@ -245,30 +245,33 @@ def _products(
     norms, direct, indirect = table(names), table(names), table(names)
     cross = table((a, b) for a in names for b in names if a != b)
     together = max(1, min(T + 1, MEMORY // (S * S)))
+    several = len(names) > 1  # a single state has the direct path only
     for first in range(0, T + 1, together):
         n = min(together, T + 1 - first)
         J = np.zeros((S, n, S))  # d s_t / d s_k
-        D = [np.zeros((w, n, w)) for w in widths]
+        D = [np.zeros((w, n, w)) for w in widths if several]
         for t in range(first, T + 1):
             begun, k = min(t - first, n), slice(first, min(first + n, t + 1))
-            for left, right in [(A[t - 1], J), *((A[t - 1, o, o], d) for o, d in zip(own, D, strict=True))]:
+            for left, right in [(A[t - 1], J), *((A[t - 1, o, o], d) for o, d in zip(own, D, strict=False))]:
                 flat = right.reshape(len(right), -1)[:, : begun * len(right)]
                 flat[...] = left @ flat
             if t < first + n:
                 J[:, begun] = np.eye(S)
-                for o, e, d in zip(own, E, D, strict=True):
-                    d[:, begun] = np.eye(len(d))
+                for o, e in zip(own, E, strict=True):
                     if e is not None and t:
                         J[:, begun, o] = e[t - 1]
+                for d in D:
+                    d[:, begun] = np.eye(len(d))
             now = J[:, : k.stop - first]
-            for i, a in enumerate(names):
-                total, alone = now[own[i], :, own[i]], D[i][:, : k.stop - first]
-                norms[a][t, k] = norm(total)
-                direct[a][t, k] = norm(alone) if len(names) > 1 else norms[a][t, k]
-                if len(names) > 1:
-                    indirect[a][t, k] = norm(total - alone)
+            for a, o in zip(names, own, strict=True):
+                norms[a][t, k] = norm(now[o, :, o])
+            for a, o, d in zip(names, own, D, strict=False):
+                alone = d[:, : k.stop - first]
+                direct[a][t, k], indirect[a][t, k] = norm(alone), norm(now[o, :, o] - alone)
             for a, b in cross:
                 cross[a, b][t, k] = norm(now[own[names.index(a)], :, own[names.index(b)]])
+    if not several:
+        direct = {a: table.copy() for a, table in norms.items()}
     return norms, direct, indirect, cross
 
 

@@ -183,7 +183,11 @@ class Recording:
         self._first = {id(p.layer): bool(getattr(p.layer, "batch_first", False)) for p in self._parts}
         self._passages: dict[tuple[int, str], list[Passage]] = {}
         self._ready: dict[tuple[Part, str, int], np.ndarray] = {}
-        self.grad = Gradients(self)
+
+    @property
+    def grad(self) -> Gradients:
+        """name -> the gradient of the loss by that quantity, after a backward."""
+        return Gradients(self)
 
     @staticmethod
     def _listed(every: Any) -> str:

@@ -302,4 +302,8 @@ class Replay:
 
 
 def _norms(rows: np.ndarray) -> np.ndarray:
-    return np.linalg.norm(rows.astype(np.float64), axis=-1)
+    """Of every row, also where the squares would overflow."""
+    rows = rows.astype(np.float64)
+    scale = abs(rows).max(axis=-1)
+    with np.errstate(all="ignore"):
+        return scale * np.linalg.norm(rows / np.where(scale > 0, scale, 1)[..., None], axis=-1)
