@@ -97,7 +97,7 @@ class Glance(tl.nn.Module):
 #
 # A *recurrent* network has a loop: part of what it computes at one step is handed to itself at the next.
 #
-# ![A network with a loop: A looks at x and gives h; the loop carries h from step to step](02_recurrent/rolled.svg)
+# ![A network with a loop: it looks at x and gives h, and the loop carries h from step to step](02_recurrent/rolled.svg)
 #
 # That looks mysterious and is not. Unrolled in time it is a chain of copies of the same network, each handing a message
 # to its successor. The copies share their weights; a longer film takes more copies and no more parameters.
