@@ -240,11 +240,12 @@ def source(name: str, dtype: Any) -> str:
     if name == "gemm":
         return _gemm_source(kind)
     head = f"from tinygrad_lstm.gemm import gemm, load_{kind} as load, store_{kind} as store  # {fingerprint}\n"
-    head += f"from numpy import {kind} as real\n\nSIZE, LANES, DEEP = {np.dtype(dtype).itemsize}, {lanes(dtype)}, {DEEP}\n\n\n"
+    head += f"from numpy import {kind} as real\n\nSIZE, LANES, DEEP, TERMS = {np.dtype(dtype).itemsize}, {lanes(dtype)}, {DEEP}, {TERMS}\n\n\n"
     return head + KERNELS[name]
 
 
-DEEP = 128  # terms of a long sum that are packed together: their panels stay in the second-level cache
+DEEP = 384  # terms of a long sum that are packed together: fewer passes over the result, the panels still near
+TERMS = 128  # of a plain sum that are added before they go to the total: rounding does not pile up
 KERNELS = {
     "pack": """
 def {function}(W, rows, cols, members, P, lo, hi):
@@ -296,10 +297,10 @@ def {function}(left, left_row, depth, total, part, lo, hi):
     # total[u] = sum over k < depth of left[k, u], for units lo..hi; in blocks, so that rounding does not pile up
     for u in range(lo, hi):
         store(total, u, real(0), 1)
-    for start in range(0, depth, DEEP):
+    for start in range(0, depth, TERMS):
         for u in range(lo, hi):
             store(part, u, real(0), 2)
-        for k in range(start, min(start + DEEP, depth)):
+        for k in range(start, min(start + TERMS, depth)):
             for u in range(lo, hi):
                 store(part, u, load(part, u, 2) + load(left, k * left_row + u, 0), 2)
         for u in range(lo, hi):
