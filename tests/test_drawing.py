@@ -308,6 +308,22 @@ def test_few_steps_are_framed_and_none_is_folded():
     assert shown.count("tanh") == 4
 
 
+@pytest.mark.parametrize("direction", ["forward", "backward", "both"])
+def test_time_goes_right_and_steps_stand_side_by_side(direction):
+    for steps in (4, 9):
+        document = xml.dom.minidom.parseString(draw(simple_loss(steps), direction=direction).svg.encode())
+        frames = {}
+        for group in document.getElementsByTagName("g"):
+            title = "".join(n.firstChild.data for n in group.getElementsByTagName("title")[:1])
+            if group.getAttribute("class") == "cluster":
+                (outline,) = group.getElementsByTagName("path")
+                xs = [float(x) for x in re.findall(r"(-?[\d.]+),", outline.getAttribute("d"))]
+                frames[int(title.split()[2])] = (min(xs), max(xs))
+        places = [frames[t] for t in sorted(frames)]
+        assert len(places) == (4 if steps == 4 else 3)
+        assert all(a[1] <= b[0] for a, b in pairwise(places))
+
+
 def test_unfolded_text_is_linear_in_the_values():
     short, long = (len(draw(simple_loss(n), fold=None).dot) for n in (200, 800))
     assert 3.5 < long / short < 4.5

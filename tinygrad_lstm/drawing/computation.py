@@ -7,6 +7,7 @@ folded into one, so that a picture does not grow with time.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,7 @@ import numpy as np
 
 from ..errors import ArgumentError, message
 from ..graph import NUMBERS, Value, reachable
-from .language import FONT, LIT, THEMES, WIRE, Markup, Sheet, attributes, escaped, plain, quoted, sign, theme_of
+from .language import FONT, LIT, THEMES, WIRE, Markup, Sheet, attributes, escaped, mix, plain, quoted, sign, theme_of
 from .layers import TALL, WIDE, layers
 
 KEPT = 4  # steps drawn one by one; beyond: the first two, the folded ones, the last
@@ -331,6 +332,7 @@ def computation(roots: Sequence[Value], theme: str = "light", values: bool = Tru
             "  }",
         ]
     lines += _edges(picture, names, theme, direction)
+    lines += _order_of_time(picture, shown, names)
 
     general: dict[str, Any] = {
         "bgcolor": looks["page"].fill, "fontname": FONT, "rankdir": "LR" if picture.periods else "TB",
@@ -376,6 +378,7 @@ def _edges(picture: Picture, names: dict[int, str], theme: str, direction: str) 
     lines: list[str] = []
     seen: set[tuple[Any, Any]] = set()
     back = attributes({"color": LIT[theme], "style": "dashed", "constraint": "false"})
+    given = attributes({"color": mix(WIRE[theme], THEMES[theme]["page"].fill, 0.5), "penwidth": 0.9})  # from a leaf
     for v in picture.made:
         for a in v.args:
             if not isinstance(a, Value):
@@ -396,7 +399,7 @@ def _edges(picture: Picture, names: dict[int, str], theme: str, direction: str) 
                 continue
             seen.add((tail, head))
             if direction in ("forward", "both"):
-                lines.append(f'  "{tail}" -> "{head}"')
+                lines.append(f'  "{tail}" -> "{head}"' + (f" [{given}]" if a.op is None else ""))
             if a.requires_grad and direction == "both":
                 lines.append(f'  "{head}" -> "{tail}" [{back}]')
             if a.requires_grad and direction == "backward":  # the same places, the arrows turned round
@@ -404,6 +407,24 @@ def _edges(picture: Picture, names: dict[int, str], theme: str, direction: str) 
                     f'  "{tail}" -> "{head}" [{attributes({"color": LIT[theme], "style": "dashed", "dir": "back"})}]'
                 )
     return lines
+
+
+def _order_of_time(picture: Picture, shown: Sequence[Value], names: dict[int, str]) -> list[str]:
+    """Invisible edges from the end of every step to the beginnings of the next: steps stand side by side."""
+    steps: dict[tuple[int, int], list[Value]] = {}
+    for v in shown:
+        if (at := picture.step.get(id(v))) is not None:
+            steps.setdefault(at, []).append(v)
+    starts: dict[tuple[int, int], list[str]] = {}
+    for at, values in steps.items():
+        here = {id(v) for v in values}
+        starts[at] = [names[id(v)] for v in values if not any(id(a) in here for a in v.args)]
+    ends = {at: [names[id(values[-1])]] for at, values in steps.items()}
+    for name, (start, _) in picture.folds.items():
+        at = (int(name.split()[1]), start)
+        starts[at] = ends[at] = [name]
+    pairs = [(a, b) for a, b in itertools.pairwise(sorted(starts)) if a[0] == b[0]]
+    return [f'  "{tail}" -> "{head}" [style=invis]' for a, b in pairs for tail in ends[a] for head in starts[b]]
 
 
 def title_of(roots: Sequence[Value]) -> str:
