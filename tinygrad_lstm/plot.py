@@ -262,9 +262,11 @@ def _words(ax: Any, words: list[str] | None, steps: int, width: float) -> None:
         ax.set_xlabel("step")
         return
     every = max(1, math.ceil(steps * 0.13 / (width - 1.6)))
-    long = any(len(w) > 1 for w in words)
+    turned = max(map(_columns, words)) * 0.085 > (width - 1.6) / steps * every
     shown = [w.replace("\n", "↵").replace("$", r"\$") for w in words]
-    ax.set_xticks(range(0, steps, every), shown[::every], rotation=90 if long else 0, family=_fonts("DejaVu Sans Mono"))
+    ax.set_xticks(
+        range(0, steps, every), shown[::every], rotation=90 if turned else 0, family=_fonts("DejaVu Sans Mono")
+    )
     ax.tick_params(axis="x", length=0)
 
 
@@ -325,8 +327,8 @@ def text(
     ax.set_title(title, loc="left")
     ax.imshow(paper, aspect="auto", interpolation="nearest", extent=(0, columns, rows, 0))
     for row, line in enumerate(written):
-        words = "".join(line).rstrip().replace(" ", "\u00a0")
-        ax.text(0, row + 0.72, words, family=_fonts("DejaVu Sans Mono"), fontsize=9, parse_math=False)
+        for column, run in _runs(line):
+            ax.text(column, row + 0.72, run, family=_fonts("DejaVu Sans Mono"), fontsize=9, parse_math=False)
     return Plot(figure, title, _spans(title, pieces, numbers, shares, gap))
 
 
@@ -351,6 +353,20 @@ def _set(pieces: Sequence[str], columns: int, spaced: bool) -> list[tuple[int, i
 
 def _colour(share: float) -> tuple[float, float, float]:
     return MORE if share > 0 else LESS
+
+
+def _runs(line: Sequence[str]) -> Iterator[tuple[float, str]]:
+    """(column, text) of what is set in one go: letters of one column, or a single one of two, which is 1 em, not 1.2."""
+    start = 0
+    for k in range(len(line) + 1):
+        wide = k < len(line) and _columns(line[k]) == 2
+        if k == len(line) or wide:
+            run = "".join(line[start:k])
+            if run.strip():
+                yield start, run.rstrip().replace(" ", "\u00a0")
+            if wide:
+                yield k + 0.17, line[k]
+            start = k + 2
 
 
 def _columns(piece: str) -> int:
