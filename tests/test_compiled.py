@@ -226,3 +226,29 @@ def test_source_names_the_direction():
     assert "h_new" in cells.lstm.source("forward") and "d_c" in cells.lstm.source("backward")
     with pytest.raises(tl.ArgumentError, match="'forward' or 'backward'"):
         cells.lstm.source("sideways")
+
+
+def test_what_is_kept_of_parameters_goes_with_them(rng):
+    """Inference keeps packed weights and laid out runs: for many lengths once, for other weights not, and not for ever."""
+    import gc
+
+    def held():
+        gc.collect()
+        return len(execute._prepared)
+
+    before = held()
+    layers = [tl.nn.LSTM(6, 7, seed=k) for k in range(2)]
+    with tl.no_grad():
+        for T in (3, 9, 4, 3):
+            x = rng.standard_normal((T, 2, 6)).astype(np.float32)
+            for layer in layers:
+                first = layer(x)[0].numpy()
+                np.testing.assert_array_equal(layer(x)[0].numpy(), first)
+                one = np.concatenate([layer(x[:, :1])[0].numpy(), layer(x[:, 1:])[0].numpy()], 1)
+                np.testing.assert_array_equal(one, first)
+        assert held() == before + 2
+        layers[0].load_state_dict(layers[1].state_dict())
+        np.testing.assert_array_equal(layers[0](x)[0].numpy(), layers[1](x)[0].numpy())
+        assert held() == before + 2
+    del layers, layer
+    assert held() == before

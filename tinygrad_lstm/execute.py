@@ -11,7 +11,7 @@ import math
 import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from typing import Any, ClassVar
 
 import numpy as np
@@ -115,7 +115,16 @@ class Packing:
     size: int
 
 
-_prepared: dict[Any, tuple[dict[str, int], list[weakref.ref], Block]] = {}  # of parameters that do not change (inference)
+class Fixed:
+    """What a run reads and never writes, made of the parameters; and the runs that may go on with it."""
+
+    def __init__(self, offsets: dict[str, int], size: int):
+        self.offsets, self.block = offsets, Block(size)
+        self.idle: dict[Layout, Run] = {}
+        self.sources: list[weakref.ref] = []
+
+
+_prepared: dict[Any, Fixed] = {}  # of parameters that do not change (inference)
 
 
 class Layout:
@@ -222,20 +231,23 @@ class Layout:
         packing = self.packings[what[0], what[1]]
         return {"packed": packing.at, "member": packing.member, "panel": packing.panel}[kind]
 
-    def prepared(self, arrays: Mapping[str, np.ndarray]) -> Block | None:
+    def prepared(self, arrays: Mapping[str, np.ndarray]) -> Fixed | None:
         """What `prepare` made and kept of these arrays. One is never written to: the same array means the same numbers."""
         found = _prepared.get((self.loop, *map(id, arrays.values())))
-        if found is None or found[0] != self.fixed:
+        if found is None or found.offsets != self.fixed:
             return None
-        same = all(ref() is array for ref, array in zip(found[1], arrays.values(), strict=True))
-        return found[2] if same else None
+        same = all(ref() is array for ref, array in zip(found.sources, arrays.values(), strict=True))
+        return found if same else None
 
-    def prepare(self, machine: Interpreter, again: bool = False) -> Block:
-        """What a run reads and never writes: weights in panels, the parameters that it reads as vectors, what the sums of
-        products start from, zeros. again : the same parameters are likely to come again (inference), so it is kept.
+    def prepare(self, machine: Interpreter, again: bool = False) -> Fixed:
+        """Weights in panels, the parameters that a run reads as vectors, what the sums of products start from, zeros.
+
+        again : the same parameters are likely to come again (inference), so it is kept while they live.
         """
         machine.run(machine.plan.static, machine.static)
-        block, arrays = Block(self.fixed_size), machine.arrays
+        arrays = machine.arrays
+        fixed = Fixed(self.fixed, self.fixed_size)
+        block = fixed.block
         for (family, way), packing in self.packings.items():
             pack = helper("pack" if way == "N" else "pack_transposed", self.dtype)
             W = np.ascontiguousarray(arrays[family])
@@ -256,9 +268,9 @@ class Layout:
             while len(_prepared) >= 64:
                 _prepared.pop(next(iter(_prepared)), None)
             key = (self.loop, *map(id, arrays.values()))
-            forget = partial(_prepared.pop, key, None)
-            _prepared[key] = self.fixed, [weakref.ref(array, lambda _: forget()) for array in arrays.values()], block
-        return block
+            fixed.sources = [weakref.ref(array, lambda _: _prepared.pop(key, None)) for array in arrays.values()]
+            _prepared[key] = fixed
+        return fixed
 
     def width(self, node: Node) -> int:
         return 1 if node.shape[-1] == 1 else self.sizes[node.shape[-1]]
@@ -267,21 +279,25 @@ class Layout:
 class Run:
     """One call of a loop: its block, what is made of the parameters, and the arrays of the caller."""
 
-    def __init__(self, layout: Layout, fixed: Block):
-        self.layout, self.fixed = layout, fixed
+    def __init__(self, layout: Layout, fixed: Fixed):
+        self.layout, self.fixed = layout, fixed.block
         self.block = Block(layout.size)
         self.address = layout.inside + self.block.address
         self.address[0] = helper("gemm", layout.dtype)
         for k, offset in layout.fixed_which:
-            self.address[k] = fixed.address + offset
+            self.address[k] = fixed.block.address + offset
         self.given: dict[str, np.ndarray] = {}
+        self._views: dict[str, np.ndarray] = {}
 
     def view(self, memory: str) -> np.ndarray:
         """A memory as an array (slots, B, row)."""
         if memory in self.given:
             return self.given[memory]
         own = self.layout
-        return self.block.view(own.offsets[memory], (own.slots[memory], own.batch, own.rows[memory]), own.dtype)
+        if memory not in self._views:
+            shape = (own.slots[memory], own.batch, own.rows[memory])
+            self._views[memory] = self.block.view(own.offsets[memory], shape, own.dtype)
+        return self._views[memory]
 
     def give(self, memory: str, array: np.ndarray) -> None:
         """An array of the caller as a memory; its rows must be as long as the layout says."""
@@ -401,20 +417,24 @@ def run_forward(
     if T == 0 or B == 0:
         return interpret.run_forward(cell.plan, arrays, xs, states, active, keep)
     what = form(cell, arrays, xs, states, keep, active is not None)
-    own, graph = what.layout, cell.graph
-    machine = Interpreter(cell.program.plan, arrays, what.sizes)
+    own, graph, ragged = what.layout, cell.graph, what.ragged
+    machine = None
     fixed = None if keep else own.prepared(arrays)
-    run = Run(own, own.prepare(machine, again=not keep) if fixed is None else fixed)
+    if fixed is None:
+        machine = Interpreter(cell.program.plan, arrays, what.sizes)
+        fixed = own.prepare(machine, again=not keep)
+    run = fixed.idle.pop(own, None) or Run(own, fixed)
     for k, x in enumerate(xs):
         run.give(f"input{k}", padded_copy(x, own.rows[f"input{k}"]))
-    run.give(what.exposed, aligned((own.slots[what.exposed], B, own.rows[what.exposed]), what.dtype))
+    outputs = aligned((own.slots[what.exposed], B, own.rows[what.exposed]), what.dtype)
+    run.give(what.exposed, outputs)
     histories = [run.view(f"state{k}") for k in range(len(states))]
     for s, history in zip(states, histories, strict=True):
-        if what.ragged:
+        if ragged:
             history.fill(0)
         history[0, :, : s.shape[-1]] = s
         history[0, :, s.shape[-1] :] = 0
-    if what.ragged:
+    if ragged:
         for memory in ("output", "tape"):
             if memory in own.slots:
                 run.view(memory).fill(0)
@@ -424,7 +444,6 @@ def run_forward(
         team.run_together(what.kernel, words(*given, 0, 0))
     else:
         team.run(what.kernel, words(*given), B)
-    result = run.view(what.exposed)[-T:]
     finals = []
     for node, history in zip(graph.states, histories, strict=True):
         if active is not None:
@@ -432,9 +451,17 @@ def run_forward(
             finals.append(history[ends, np.arange(B), : own.width(node)])
         else:
             finals.append(history[T % len(history), :, : own.width(node)].copy())
-    return result[:, :, : own.width(graph.output)], finals, Tape(what, machine, run, running) if keep else None
+    tape = None
+    if keep:
+        assert machine is not None
+        tape = Tape(what, machine, run, running)
+    elif own.size <= SMALL and len(fixed.idle) < 8:
+        run.given.clear()  # the next call of this size with these parameters goes on with its memory
+        fixed.idle[own] = run
+    return outputs[-T:, :, : own.width(graph.output)], finals, tape
 
 
+SMALL = 1 << 20  # bytes of a run's memory that are kept for the next of its size
 ALONE = 500_000  # multiply-adds of a step that another thread would hardly shorten
 
 

@@ -240,7 +240,8 @@ def source(name: str, dtype: Any) -> str:
     if name == "gemm":
         return _gemm_source(kind)
     head = f"from tinygrad_lstm.gemm import gemm, load_{kind} as load, store_{kind} as store  # {fingerprint}\n"
-    head += f"from numpy import {kind} as real\n\nSIZE, LANES, DEEP, TERMS = {np.dtype(dtype).itemsize}, {lanes(dtype)}, {DEEP}, {TERMS}\n\n\n"
+    size = np.dtype(dtype).itemsize
+    head += f"from numpy import {kind} as real\n\nSIZE, LANES, DEEP, TERMS = {size}, {lanes(dtype)}, {DEEP}, {TERMS}\n\n\n"
     return head + KERNELS[name]
 
 

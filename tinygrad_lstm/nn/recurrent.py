@@ -208,7 +208,7 @@ class _Stack(Module):
         n = self.num_layers * self.directions
         widths = [self._size(c.axes[s][0]) for s in c.states]
         if states is None:
-            return [[zeros((batch, w), self.dtype) for w in widths]] * n
+            return [[_wrap(np.zeros((batch, w), self.dtype)) for w in widths]] * n
         given = [states] if not isinstance(states, tuple | list) else list(states)
         if len(given) != len(widths):
             names = ", ".join(c.states)
@@ -287,10 +287,7 @@ class _Stack(Module):
             out = out[:, 0]
         elif self.batch_first:
             out = swapaxes(out, 0, 1)
-        last_states = [
-            stack([f[k] for f in finals]) if len(finals) > 1 else expand_dims(finals[0][k], 0)
-            for k in range(len(self.cell.states))
-        ]
+        last_states = [_stacked([f[k] for f in finals]) for k in range(len(self.cell.states))]
         return out, last_states if batched else [s[:, 0] for s in last_states], batched
 
     _constants: tuple[int, dict[str, dict[str, Tensor]]] = (-1, {})  # (changes, the arrays by suffix)
@@ -364,6 +361,13 @@ class _Stack(Module):
         stepper = Stepper(self.cell, layers, widths, held, batch, self.dtype)
         shapes = [x.shape for x in inputs], [s.shape for s in states]
         self._stream = (changes[0], *shapes, stepper, len(inputs) > 1, self.dtype)
+
+
+def _stacked(parts: list[Tensor]) -> Tensor:
+    """The state of every layer and direction along a new first axis."""
+    if len(parts) > 1:
+        return stack(parts)
+    return expand_dims(parts[0], 0) if parts[0].requires_grad else _wrap(parts[0].data[None])
 
 
 def _set_rows(leaf: Tensor, first: int, n: int, value: float) -> None:
