@@ -327,8 +327,8 @@ def text(
     ax.set_title(title, loc="left")
     ax.imshow(paper, aspect="auto", interpolation="nearest", extent=(0, columns, rows, 0))
     for row, line in enumerate(written):
-        for column, run in _runs(line):
-            ax.text(column, row + 0.72, run, family=_fonts("DejaVu Sans Mono"), fontsize=9, parse_math=False)
+        for at, run in _runs(line):
+            ax.text(at, row + 0.72, run, family=_fonts("DejaVu Sans Mono"), fontsize=9, parse_math=False)
     return Plot(figure, title, _spans(title, pieces, numbers, shares, gap))
 
 
