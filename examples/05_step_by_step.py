@@ -233,6 +233,7 @@ def look(model: Reader, unit: int, others: np.ndarray, folder: Path) -> None:
 # %%
 def main(quick: bool = False, seed: int = 0, folder: str | Path = "pictures") -> dict[str, float | str]:
     """Train, judge, look inside; returns the results."""
+    tl.plot.check()  # what the pictures need is missed now, and not at the end
     folder = Path(folder) / "05_step_by_step"
     folder.mkdir(parents=True, exist_ok=True)
     draw_the_steps(folder)

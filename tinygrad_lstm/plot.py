@@ -5,6 +5,7 @@
     memory  how much of a gradient is left against the distance, and where: the memory map
     losses  loss curves, beside what is to be beaten
     lines   anything else against anything else
+    check   whether there is what draws them
 
 Every function returns a `Plot`: `.save("a.svg|png|pdf|html")`, and it shows itself in notebooks. matplotlib draws;
 `pip install 'tinygrad_lstm[plot]'`. The same values give the same bytes. The colours are told apart by colour-blind
@@ -166,6 +167,20 @@ def _figure(width: float, height: float, rows: Sequence[float]) -> tuple[Any, li
     figure = _matplotlib().figure.Figure(figsize=(width, height), layout="constrained")
     axes = figure.subplots(len(rows), 1, squeeze=False, gridspec_kw={"height_ratios": list(rows)})
     return figure, list(axes[:, 0])
+
+
+def check() -> None:
+    """Say now, and not after a long run, if pictures cannot be drawn.
+
+    Raises
+    ------
+    MissingExtra : no matplotlib; it says what to install.
+
+    Examples
+    --------
+    >>> tl.plot.check()
+    """
+    _matplotlib()
 
 
 # --------------------------------------------------------------------------------------------------- gates and states
