@@ -228,6 +228,7 @@ def draw(folder: Path) -> None:
 # %%
 def main(quick: bool = False, seed: int = 0, folder: str | Path = "pictures") -> dict[str, float | str]:
     """Check the engine, train with it and with the library, draw; returns the results."""
+    tl.plot.check()  # what the pictures need is missed now, and not at the end
     folder = Path(folder) / "01_autograd"
     folder.mkdir(parents=True, exist_ok=True)
     draw(folder)

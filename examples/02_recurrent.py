@@ -200,6 +200,7 @@ FILM = ["breakfast", "clock", "running", "car", "vault", "shouting", "running", 
 
 def main(quick: bool = False, seed: int = 0, folder: str | Path = "pictures") -> dict[str, float | str]:
     """Label films without memory, with a window, with a loop; returns the results."""
+    tl.plot.check()  # what the pictures need is missed now, and not at the end
     folder = Path(folder) / "02_recurrent"
     folder.mkdir(parents=True, exist_ok=True)
     tl.draw(tl.cells.rnn, rolled=True).save(folder / "rolled.svg")

@@ -180,6 +180,7 @@ def left_after(found: tl.inspection.MemoryMap, distance: int) -> float:
 # %%
 def main(quick: bool = False, seed: int = 0, folder: str | Path = "pictures") -> dict[str, float | str]:
     """Train every cell for every gap, compare, draw the memory maps; returns the results."""
+    tl.plot.check()  # what the pictures need is missed now, and not at the end
     folder = Path(folder) / "03_long_dependencies"
     folder.mkdir(parents=True, exist_ok=True)
     gaps, steps, distance = ([5, 20], 500, 20) if quick else ([5, 10, 20, 50, 100, 200], 1500, 100)

@@ -199,6 +199,7 @@ def gradient_along_the_conveyor(gate: float, steps: int = 200) -> tuple[float, f
 # %%
 def main(quick: bool = False, seed: int = 0, folder: str | Path = "pictures") -> dict[str, float | str]:
     """Draw the block, compare it with NumPy, hold values, go back along the conveyor; returns the results."""
+    tl.plot.check()  # what the pictures need is missed now, and not at the end
     folder = Path(folder) / "04_memory_block"
     folder.mkdir(parents=True, exist_ok=True)
     draw_the_modules(folder)

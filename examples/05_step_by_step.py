@@ -233,6 +233,7 @@ def look(model: Reader, unit: int, others: np.ndarray, folder: Path) -> None:
 # %%
 def main(quick: bool = False, seed: int = 0, folder: str | Path = "pictures") -> dict[str, float | str]:
     """Train, judge, look inside; returns the results."""
+    tl.plot.check()  # what the pictures need is missed now, and not at the end
     folder = Path(folder) / "05_step_by_step"
     folder.mkdir(parents=True, exist_ok=True)
     draw_the_steps(folder)
@@ -287,11 +288,12 @@ def main(quick: bool = False, seed: int = 0, folder: str | Path = "pictures") ->
 #
 # ![The gates of one unit over the story](05_step_by_step/unit.svg)
 #
-# The unit whose cell state depends most on who the subject is. Look at its forget gate. It stays open all through Anna's
-# part, at Tom's name too. When Ben comes in it closes for this one word, and the old value is gone; at the same word, the
-# input gate and the candidate write the new one. Over all unseen stories the gate is {forget_replaced:.2f} on average
-# where a new subject comes in, {forget_called:.2f} where somebody is only called, and {forget_elsewhere:.2f} at words that
-# are no names.
+# This is the unit whose cell state depends most on who the subject is. Look at its forget gate. While Anna is the subject
+# it stays open from sentence to sentence, at Tom's name too. When Ben comes in it closes for this one word, and the old
+# value is gone; the input gate and the candidate write the new one. (It may also close where the answer names the subject
+# once more: to drop Anna and store Anna does no harm.) Over all unseen stories the gate is {forget_replaced:.2f} on
+# average where a new subject comes in, {forget_called:.2f} where somebody is only called, and {forget_elsewhere:.2f} at
+# words that are no names.
 #
 # ![The story, every word coloured by that unit](05_step_by_step/text.svg)
 #

@@ -599,7 +599,7 @@ FEW = [cells.rnn, cells.lstm_peephole, cells.lstm_projected]
         ({"steps": 30}, FEW),
         ({"rolled": True}, FEW),
     ],
-    ids=str,
+    ids=lambda v: str(v) if isinstance(v, dict) else f"{len(v)} cells",
 )
 def test_every_part_of_a_cell_is_found_in_its_picture(browser, options, shown, tmp_path):
     page = Opened(browser, draw(shown[0], **options).save(tmp_path / "0.html"))

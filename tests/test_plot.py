@@ -298,9 +298,11 @@ def test_without_matplotlib_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(tl.MissingExtra, match=r"tl.plot needs matplotlib: pip install 'tinygrad_lstm\[plot\]'"):
         tl.plot.lines({"a": [1, 2]})
+    with pytest.raises(tl.MissingExtra, match="matplotlib"):
+        tl.plot.check()
 
 
-@pytest.mark.parametrize("name", ["gates", "text", "memory", "losses", "lines"])
+@pytest.mark.parametrize("name", ["gates", "text", "memory", "losses", "lines", "check"])
 def test_examples_of_the_docstrings_run(name):
     function = getattr(tl.plot, name)
     parsed = doctest.DocTestParser().get_doctest(

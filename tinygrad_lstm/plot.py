@@ -5,6 +5,7 @@
     memory  how much of a gradient is left against the distance, and where: the memory map
     losses  loss curves, beside what is to be beaten
     lines   anything else against anything else
+    check   whether there is what draws them
 
 Every function returns a `Plot`: `.save("a.svg|png|pdf|html")`, and it shows itself in notebooks. matplotlib draws;
 `pip install 'tinygrad_lstm[plot]'`. The same values give the same bytes. The colours are told apart by colour-blind
@@ -168,6 +169,20 @@ def _figure(width: float, height: float, rows: Sequence[float]) -> tuple[Any, li
     return figure, list(axes[:, 0])
 
 
+def check() -> None:
+    """Say now, and not after a long run, if pictures cannot be drawn.
+
+    Raises
+    ------
+    MissingExtra : no matplotlib; it says what to install.
+
+    Examples
+    --------
+    >>> tl.plot.check()
+    """
+    _matplotlib()
+
+
 # --------------------------------------------------------------------------------------------------- gates and states
 @_style()
 def gates(
@@ -327,8 +342,8 @@ def text(
     ax.set_title(title, loc="left")
     ax.imshow(paper, aspect="auto", interpolation="nearest", extent=(0, columns, rows, 0))
     for row, line in enumerate(written):
-        for column, run in _runs(line):
-            ax.text(column, row + 0.72, run, family=_fonts("DejaVu Sans Mono"), fontsize=9, parse_math=False)
+        for at, run in _runs(line):
+            ax.text(at, row + 0.72, run, family=_fonts("DejaVu Sans Mono"), fontsize=9, parse_math=False)
     return Plot(figure, title, _spans(title, pieces, numbers, shares, gap))
 
 
