@@ -252,3 +252,33 @@ def test_what_is_kept_of_parameters_goes_with_them(rng):
         assert held() == before + 2
     del layers, layer
     assert held() == before
+
+
+def test_sharing_units_rests_where_it_does_not_pay(monkeypatch):
+    """Beside busy processes threads that must meet at every step are slower than one alone."""
+    now = [100.0]
+    monkeypatch.setattr(execute.time, "monotonic", lambda: now[0])
+    sharing = execute.Sharing(suspicious=0.004)
+    sharing.took(True, 0.001)
+    assert sharing.pays()
+    sharing.took(True, 0.130)  # long: one alone is tried
+    assert not sharing.pays()
+    sharing.took(False, 0.002)
+    assert sharing.pays()
+    sharing.took(True, 0.100)  # longer than one alone: rests
+    assert not sharing.pays()
+    now[0] += 1.1
+    assert sharing.pays()
+    sharing.took(True, 0.100)
+    now[0] += 1.1
+    assert not sharing.pays()  # two seconds now
+    now[0] += 1.0
+    assert sharing.pays()
+    sharing.took(True, 0.001)
+    assert sharing.pays() and sharing.rest == 1.0
+    slow = execute.Sharing(suspicious=0.004)  # a slow memory: long, but not longer than one alone
+    slow.took(True, 0.005)
+    assert not slow.pays()
+    slow.took(False, 0.009)
+    slow.took(True, 0.005)
+    assert slow.pays()

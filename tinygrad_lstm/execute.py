@@ -8,6 +8,7 @@ threads by units and never by terms: no result depends on how many threads there
 from __future__ import annotations
 
 import math
+import time
 import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -336,13 +337,18 @@ class Form:
         states: Sequence[np.ndarray],
         keep: bool,
         ragged: bool,
+        alone: bool = False,
     ):
+        """alone : threads do not share the units of a row."""
         p, graph = cell.program, cell.graph
         self.cell, self.dtype, self.ragged, (self.T, self.B) = cell, xs[0].dtype, ragged, xs[0].shape[:2]
         self.sizes = interpret.axis_sizes(p.plan, arrays)
         for node, value in zip([*graph.inputs, *graph.states], [*xs, *states], strict=True):
             self.sizes.setdefault(node.shape[-1], value.shape[-1])
-        self.columns = shares_units(cell, arrays, self.T, self.B)
+        self.columns = not alone and shares_units(cell, arrays, self.T, self.B)
+        weights = sum(array.nbytes for array in arrays.values())
+        self.sharing = Sharing(self.T * (weights / 40e9 + 10e-6)) if self.columns else None
+        self.alone: Form | None = None
         self.kernel, loop = kernel(cell, "forward", self.dtype, self.columns)
         rows = self.B if self.columns else -(-self.B // threads.get_num_threads())
         self.chunk = max(1, min(self.T, -(-64 // rows))) if p.hoists else 1
@@ -383,6 +389,7 @@ def form(
     keep: bool,
     ragged: bool,
 ) -> Form:
+    """The form of a call, derived if it is the first of its size."""
     shapes = [a.shape for a in (*arrays.values(), *xs, *states)]
     key = (cell, xs[0].dtype, keep, ragged, threads.get_num_threads(), SHARED, *shapes)
     found = _forms.get(key)
@@ -390,7 +397,38 @@ def form(
         if len(_forms) >= 256:
             _forms.clear()
         found = _forms[key] = Form(cell, arrays, xs, states, keep, ragged)
-    return found
+    if found.sharing is None or found.sharing.pays():
+        return found
+    if found.alone is None:
+        found.alone = Form(cell, arrays, xs, states, keep, ragged, alone=True)
+        found.alone.sharing = found.sharing
+    return found.alone
+
+
+class Sharing:
+    """Whether threads that share the units of a row are faster just now than one alone, for calls of one form.
+
+    All must run at the same time: where other programs want the cores as well, every step waits for a thread that does
+    not run (measured beside two busy processes: 2 ms became 130). So when a call takes suspiciously long, one thread alone
+    is tried, and whenever sharing takes longer than that did, it rests: a second, then two, up to half a minute.
+    """
+
+    def __init__(self, suspicious: float):
+        self.suspicious, self.doubted = suspicious, False  # seconds
+        self.alone, self.until, self.rest = math.inf, 0.0, 1.0
+
+    def pays(self) -> bool:
+        return not (self.doubted and self.alone == math.inf) and (not self.until or time.monotonic() >= self.until)
+
+    def took(self, shared: bool, seconds: float) -> None:
+        if not shared:
+            self.alone = min(self.alone, seconds)
+        elif seconds > 1.5 * self.alone:
+            self.until, self.rest = time.monotonic() + self.rest, min(2 * self.rest, 30.0)
+        elif seconds > self.suspicious:
+            self.doubted = True
+        else:
+            self.until, self.rest = 0.0, 1.0
 
 
 class Tape:
@@ -440,10 +478,13 @@ def run_forward(
                 run.view(memory).fill(0)
     running = what.everybody if active is None else active.astype(np.int64)
     given = (run.address.ctypes.data, own.place_address, running.ctypes.data, T, B, what.chunk)
+    start = time.perf_counter()
     if what.columns:
         team.run_together(what.kernel, words(*given, 0, 0))
     else:
         team.run(what.kernel, words(*given), B)
+    if what.sharing is not None:
+        what.sharing.took(what.columns, time.perf_counter() - start)
     finals = []
     for node, history in zip(graph.states, histories, strict=True):
         if active is not None:
