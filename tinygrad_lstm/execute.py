@@ -29,7 +29,8 @@ from .program import Program
 class Block:
     """Memory for the inside of one call. It goes back to a pool when nobody holds it: a fresh page costs more than its use."""
 
-    _pool: ClassVar[dict[int, list[tuple[np.ndarray, int, int]]]] = {}  # by size; no lock: each touch is one step of Python's
+    # by size; no lock: each touch is one step of Python's
+    _pool: ClassVar[dict[int, list[tuple[np.ndarray, int, int]]]] = {}
     _held: ClassVar[int] = 0
     KEEP = 1 << 28  # bytes the pool may hold, about
 
@@ -606,9 +607,12 @@ def run_backward(
         team.run(address, words(*given), B)
     d_initial = [run.view(f"carry{k}")[0, :, : own.width(s)].copy() for k, s in enumerate(graph.states)]
     after = After(cell.program, run, T, B)
+    d_inputs = [after.input(k) for k in range(len(graph.inputs))]
     if cell.program.watched:
+        found = zip(cell.plan.input_cotangents, d_inputs, strict=True)
+        after.values.update({g.serial: d for g, d in found if g is not None and d is not None})
         tape.after.append(after)
-    return [after.input(k) for k in range(len(graph.inputs))], d_initial, after.parameters(machine)
+    return d_inputs, d_initial, after.parameters(machine)
 
 
 class After:
@@ -617,7 +621,7 @@ class After:
     def __init__(self, p: Program, run: Run, T: int, B: int):
         self.p, self.run, self.T, self.B = p, run, T, B
         self.own, self.dtype, self.depth = run.layout, run.layout.dtype, T * B
-        self.values: dict[int, Any] = {}  # of what does not vary
+        self.values: dict[int, Any] = {}  # of what does not vary, and of what is found in the end
 
     def _found(self, node: Node) -> tuple[str, int, int]:
         """(memory, block offset, first step) of a quantity."""

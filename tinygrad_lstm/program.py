@@ -30,7 +30,10 @@ class Program:
         """watched : values that the loops leave behind for a recording, the backward one their cotangents."""
         self.plan, graph = plan, plan.graph
         self.watched = list(watched)
-        cotangents = [plan.cotangents.get(n.serial) for n in self.watched]
+        inner = [
+            n for n in self.watched if not any(n is x for x in graph.inputs)
+        ]  # those of inputs are found in the end
+        cotangents = [plan.cotangents.get(n.serial) for n in inner]
         self.watched_cotangents = [g for g in cotangents if g is not None and varies(g)]
         new = {n.serial for n in graph.new_states if n.op is not None}
         inputs = {f"input{k}": [x] for k, x in enumerate(graph.inputs)}

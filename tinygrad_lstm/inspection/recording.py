@@ -85,7 +85,8 @@ class Passage:
     def _read(self, after: After, node: Any) -> np.ndarray:
         if not varies(node):
             return np.array(after.values.get(node.serial, 0)) + self._blank(node)
-        return np.array(self.place.restore(after.value(node)))
+        found = after.values.get(node.serial)
+        return np.array(self.place.restore(after.value(node) if found is None else found))
 
     def value(self, name: str) -> np.ndarray:
         node, tape = self.cell.quantity(name), self.tape
