@@ -282,7 +282,8 @@ class Run:
     """One call of a loop: its block, what is made of the parameters, and the arrays of the caller."""
 
     def __init__(self, layout: Layout, fixed: Fixed):
-        self.layout, self.fixed = layout, fixed.block
+        self.layout = layout
+        self.fixed: Block | None = fixed.block
         self.block = Block(layout.size)
         self.address = layout.inside + self.block.address
         self.address[0] = helper("gemm", layout.dtype)
@@ -308,11 +309,16 @@ class Run:
         if at is not None:
             self.address[at] = array.ctypes.data
 
+    def release(self) -> None:
+        """Give back what was made of the parameters: the loop has run."""
+        self.fixed = None
+
     def at(self, memory: str) -> int:
         """The address of a memory."""
         if memory in self.given:
             return self.given[memory].ctypes.data
         if memory in self.layout.fixed:
+            assert self.fixed is not None
             return self.fixed.address + self.layout.fixed[memory]
         return self.block.address + self.layout.offsets[memory]
 
@@ -496,6 +502,7 @@ def run_forward(
     tape = None
     if keep:
         assert machine is not None
+        run.release()
         tape = Tape(what, machine, run, running)
     elif own.size <= SMALL and len(fixed.idle) < 8:
         run.given.clear()  # the next call of this size with these parameters goes on with its memory
@@ -553,21 +560,26 @@ class Stepper:
             output = run.view(exposed)[-1, at, : own.width(graph.output)]
             self._held.append(run)
             given = words(run.address.ctypes.data, own.place_address, self.active.ctypes.data, 1, batch, 1)
-            self.runs.append((given, inputs, [s[0] for s in states], [s[1:] for s in states], output))
+            self.runs.append((given, inputs, [s[:1] for s in states], [s[1:] for s in states], output))
 
     def __call__(self, xs: Sequence[np.ndarray], states: Sequence[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray]]:
         """xs: (B, axis) each; states: (layers, B, axis). Returns the output of the last layer and the new states."""
-        first, k = xs[0], 0
-        for given, inputs, before, _, output in self.runs:
-            inputs[0][...] = first
-            for j in range(1, len(inputs)):
-                inputs[j][...] = xs[j]
+        if len(self.runs) == 1:
+            given, inputs, before, after, output = self.runs[0]
+            for room, x in zip(inputs, xs, strict=True):
+                room[...] = x
             for room, s in zip(before, states, strict=True):
-                room[...] = s[k]
+                room[...] = s
             team.run(self.kernel, given, self.batch, self.at_least)
-            first, k = output, k + 1
-        if k == 1:
-            return first.copy(), [s.copy() for s in self.runs[0][3]]
+            return output.copy(), [s.copy() for s in after]
+        first = xs[0]
+        for k, (given, inputs, before, _, output) in enumerate(self.runs):
+            for room, x in zip(inputs, (first, *xs[1:]), strict=True):
+                room[...] = x
+            for room, s in zip(before, states, strict=True):
+                room[...] = s[k : k + 1]
+            team.run(self.kernel, given, self.batch, self.at_least)
+            first = output
         return first.copy(), [np.concatenate([run[3][j] for run in self.runs]) for j in range(len(states))]
 
 

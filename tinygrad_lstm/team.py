@@ -53,8 +53,8 @@ class _Team:
         self._help = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 4)(
             kernels.compile_pointer(atomics.SOURCE + atomics.HELP, "help")
         )
-        self._dispatch = kernels.compile_source(atomics.SOURCE + atomics.DISPATCH, "dispatch")
-        kernels.call(self._dispatch, 0, 0, np.zeros(0, np.int64), 0, 0, 0, 0)  # no pieces: it is only compiled
+        self.dispatch = kernels.compile_source(atomics.SOURCE + atomics.DISPATCH, "dispatch")
+        kernels.call(self.dispatch, 0, 0, np.zeros(0, np.int64), 0, 0, 0, 0)  # no pieces: it is only compiled
         threads.quiet_blas()
         atexit.register(self.stop)
 
@@ -62,12 +62,12 @@ class _Team:
         if parts < 2 or not self._busy.acquire(blocking=False):
             if together:
                 n = words[-2] = 1
-            self._dispatch(0, function, words, n, 1, 0, 0)
+            self.dispatch(0, function, words, n, 1, 0, 0)
             return
         try:
             if len(self._helpers) != parts - 1:
                 self._resize(threads.get_num_threads() - 1)
-            self._dispatch(self._board, function, words, n, pieces, len(self._helpers), self._release)
+            self.dispatch(self._board, function, words, n, pieces, len(self._helpers), self._release)
         finally:
             self._busy.release()
 
@@ -121,6 +121,9 @@ def run(function: int, words: np.ndarray, n: int, at_least: int = 1, grain: int 
     function : the address of a kernel (`kernels.compile_pointer`); words : its other arguments, int64.
     While another thread of the program has the helpers, this one does all of its work itself.
     """
+    if n < 2 * at_least and _team is not None:
+        _team.dispatch(0, function, words, n, 1, 0, 0)
+        return
     slices = parts(n, at_least)
     pieces = slices * -(-n // (slices * grain)) if grain and slices > 1 else slices
     (_team or _the_team()).run(function, words, n, slices, pieces)

@@ -7,7 +7,7 @@ few lines turn into the cell's families; nothing here knows an equation.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -301,9 +301,7 @@ class _Stack(Module):
             known[suffix] = self._arrays(suffix)
         return known[suffix]
 
-    _stream: tuple[Any, ...] | None = (
-        None  # (changes, shapes of inputs, of states, stepper): what the last step prepared
-    )
+    _stream: tuple[int, Callable[[Any, Any], Any]] | None = None  # (changes, a step as prepared by the last one)
 
     def __setattr__(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
@@ -311,21 +309,19 @@ class _Stack(Module):
             object.__setattr__(self, "_stream", None)
             object.__setattr__(self, "_constants", (-1, {}))
 
-    def _step(self, x: Any, states: Any) -> tuple[Tensor, list[Tensor]]:
+    def _step(self, x: Any, states: Any) -> tuple[Tensor, Any]:
         """One step of all layers without a graph; x (B, axis) or (axis,). The second step of a kind finds all prepared."""
         ready = self._stream
-        if ready is not None and ready[0] == changes[0] and type(states) is tuple:
-            xs = x if ready[4] else (x,)
-            own = [v.data if type(v) is Tensor else v for v in xs]
-            past = [s.data if type(s) is Tensor else s for s in states]
-            if (
-                [v.shape for v in own] == ready[1]
-                and [s.shape for s in past] == ready[2]
-                and all(v.dtype is ready[5] for v in own)
-            ):
-                out, new = ready[3](own, past)
-                return _wrap(out), [_wrap(s) for s in new]
-        return self._first_step(x, states)
+        if ready is not None and ready[0] == changes[0] and mode.guard is None:
+            done = ready[1](x, states)
+            if done is not None:
+                return done
+        out, last = self._first_step(x, states)
+        return out, self._pack(last)
+
+    def _pack(self, last: Sequence[Tensor]) -> Any:
+        """The states as the layer returns them."""
+        return tuple(last)
 
     def _first_step(self, x: Any, states: Any) -> tuple[Tensor, list[Tensor]]:
         name = type(self).__name__
@@ -359,8 +355,37 @@ class _Stack(Module):
         widths = [[1 if a == 1 else self._layer_sizes(k)[a] for a in axes] for k in range(self.num_layers)]
         held = [self._size(self.cell.axes[s][0]) for s in self.cell.states]
         stepper = Stepper(self.cell, layers, widths, held, batch, self.dtype)
-        shapes = [x.shape for x in inputs], [s.shape for s in states]
-        self._stream = (changes[0], *shapes, stepper, len(inputs) > 1, self.dtype)
+        self._stream = changes[0], _prepared(stepper, inputs, states, self._pack)
+
+
+def _prepared(
+    stepper: Stepper, inputs: Sequence[Tensor], states: Sequence[Tensor], pack: Callable[[Any], Any]
+) -> Callable[[Any, Any], Any]:
+    """A step for inputs and states like these: step(x, states) -> (output, new states), or None if they are unlike."""
+    shapes, wanted, dtypes = [s.shape for s in states], [x.shape for x in inputs], [x.dtype for x in inputs]
+    several, alone = len(inputs) > 1, type(pack(states)) is Tensor
+    last: Any = None  # what was returned, of which nothing need be asked when it comes back
+    last_arrays: list[np.ndarray] = []
+
+    def step(x: Any, states: Any) -> Any:
+        nonlocal last, last_arrays
+        xs = [v.data if type(v) is Tensor else v for v in x] if several else [x.data if type(x) is Tensor else x]
+        if [getattr(v, "shape", None) for v in xs] != wanted or [v.dtype for v in xs] != dtypes:
+            return None
+        if states is last and last is not None:
+            past = last_arrays
+        else:
+            given = (states,) if alone else states
+            if type(given) is not tuple:
+                return None
+            past = [s.data if type(s) is Tensor else s for s in given]
+            if [getattr(s, "shape", None) for s in past] != shapes:
+                return None
+        out, last_arrays = stepper(xs, past)
+        last = pack([_wrap(s) for s in last_arrays])
+        return _wrap(out), last
+
+    return step
 
 
 def _stacked(parts: list[Tensor]) -> Tensor:
@@ -470,8 +495,7 @@ class Recurrent(_Stack):
 
     def step(self, x: Any, states: Any = None) -> tuple[Tensor, tuple[Tensor, ...]]:
         """One step, for streams: x (B, input) or (input,) and the states -> the output and the new states. No graph, no dropout."""
-        out, last = self._step(x, states)
-        return out, tuple(last)
+        return self._step(x, states)
 
     def extra_repr(self) -> str:
         parts = [self.cell.name, *(f"{a}={n}" for a, n in self.sizes.items())]
@@ -559,8 +583,7 @@ class _RNNBase(_Stack, _TorchParameters):
 
     def step(self, input: Any, hx: Any = None) -> tuple[Tensor, Any]:
         """One step, for streams: input (B, input_size) or (input_size,) and the states -> output, new states. No graph."""
-        out, last = self._step(input, hx)
-        return out, self._pack(last)
+        return self._step(input, hx)
 
     def _pack(self, last: Sequence[Tensor]) -> Any:
         return last[0]
