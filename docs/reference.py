@@ -27,7 +27,7 @@ PAGES = [
     ("gradients", "Gradients", ["gradients"], "Functions that give gradients, and their check by finite differences."),
     ("cells", "Cells", ["cell", "cells"], "Declare a cell; those that are there. More pictures: [gallery](../gallery/README.md)."),
     ("nn", "Layers", ["nn.layers", "nn.module", "nn.recurrent"], "`tl.nn`: modules with torch's names."),
-    ("functional", "Losses", ["nn.functional", "nn.ctc"], "`tl.nn.functional`: losses, and what layers compute, with torch's arguments."),
+    ("functional", "Losses", ["nn.functional", "nn.ctc"], "`tl.nn.functional`: losses and layers as functions; `relu` and the like are those of `tl`."),
     ("init", "First values", ["init"], "`tl.init`: how parameters start."),
     ("optim", "Optimisers", ["optim"], "`tl.optim`: torch's update rules, clipping, and schedules of the learning rate."),
     ("training", "Training and files", ["train", "checkpoint"], "The training loop, and one file for all of a run."),

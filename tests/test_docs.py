@@ -173,7 +173,9 @@ def test_every_public_name_is_in_the_reference():
         ]
         things = {name: getattr(room, name) for name in names}
         expected |= {
-            f"tl.{short}.{n}" for n, thing in things.items() if callable(thing) and not inspect.ismodule(thing)
+            f"tl.{n}" if getattr(tl, n, None) is thing else f"tl.{short}.{n}"
+            for n, thing in things.items()
+            if callable(thing) and not inspect.ismodule(thing)
         }
     assert expected <= set(entries), sorted(expected - set(entries))
 
@@ -350,7 +352,7 @@ def test_sphinx_takes_the_pages(tmp_path):
     page = (tmp_path / "html" / "index.html").read_text(encoding="utf-8")
     assert re.search(r'href="r.html#tl.grad"><code[^>]*><span class="pre">tl.grad\(f\)', page)
     assert not re.search(r"<a[^>]*><code[^>]*><span class=\"pre\">tl.unknown", page)
-    assert "<msub>" in page and 'display="block"' in page and "mathjax" not in page.lower()
+    assert "<msub>" in page and 'display="block"' in page and not re.search("<script[^>]*mathjax", page.lower())
     assert '<html class="no-js" lang="zh-Hans"' in (tmp_path / "html" / "zh" / "p.html").read_text(encoding="utf-8")
 
 
