@@ -16,7 +16,23 @@ import numpy as np
 
 from ..errors import ArgumentError, message
 from ..graph import NUMBERS, Value, reachable
-from .language import FONT, LIT, THEMES, WIRE, Markup, Sheet, attributes, escaped, mix, plain, quoted, sign, theme_of
+from .language import (
+    FONT,
+    LIT,
+    THEMES,
+    WIRE,
+    Markup,
+    Sheet,
+    attributes,
+    escaped,
+    extent,
+    mix,
+    plain,
+    quoted,
+    sign,
+    theme_of,
+    wide,
+)  # fmt: skip
 from .layers import TALL, WIDE, layers
 
 KEPT = 4  # steps drawn one by one; beyond: the first two, the folded ones, the last
@@ -294,6 +310,9 @@ def computation(roots: Sequence[Value], theme: str = "light", values: bool = Tru
             "color": look.edge,
             "fontcolor": look.text,
         }
+        if v.name and any(wide(c) for c in plain(v.name)):  # the engine has no such letters to measure
+            heading = plain(v.name) + (f" = {v.op.name}" if v.op is not None else "")
+            facts["width"] = round((extent(heading) * 13 + 16) / 72, 2)
         if any(v is r for r in roots):
             facts["penwidth"] = 2.0
         if v.op is None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -137,6 +138,15 @@ def attributes(facts: dict[str, Any]) -> str:
 # ---------------------------------------------------------------------------------------------------------------- sheet
 Point = tuple[float, float]
 
+def wide(letter: str) -> bool:
+    """Whether a letter is as wide as it is high (Chinese, Japanese, Korean, emoji)."""
+    return unicodedata.east_asian_width(letter) in "WF"
+
+
+def extent(text: str) -> float:
+    """About how long a line is, in heights of its font."""
+    return sum(1.05 if wide(c) else 0.5 for c in text)
+
 
 @dataclass
 class Sheet:
@@ -215,7 +225,7 @@ class Sheet:
 
     def line(self, key: str, left: float, y: float, label: str, *, size: float = 14) -> None:
         """A line of text that begins at `left`."""
-        width = 0.5 * size * len(html.unescape(_without_tags(label))) + 4
+        width = extent(html.unescape(_without_tags(label))) * size + 4
         table = f'table border="0" cellborder="0" cellspacing="0" cellpadding="0" width="{width:.0f}"'
         cell = Markup(f'<{table}><tr><td align="left">{label}</td></tr></table>')
         self.shape("text", key, left + width / 2, y, width, size * 1.3, cell, size=size)

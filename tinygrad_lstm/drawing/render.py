@@ -3,8 +3,8 @@
 Which program draws. `graphviz-pure`, a dependency, is a port of Graphviz as one program inside a wheel: it is always
 there, writes the same bytes on every machine, and takes 5 ms. It lays out and writes SVG, even where a `dot` is on
 PATH, so that a picture does not depend on what is installed. It knows Latin, Greek and mathematical letters by its own
-fonts, and no PDF; hence PNG with other letters, and PDF, are drawn by the `dot` on PATH where there is one, from the
-same positions; else PNG as it is, and PDF by the room `pdf`.
+fonts, and no PDF. PNG with other letters (Chinese) is the SVG drawn with this machine's fonts by `resvg-py`, a wheel as
+well; PDF with other letters is drawn by the `dot` on PATH, from the same positions; all other PDF by the room `pdf`.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from .page import page, still
 from .pdf import pdf
 
 SUFFIXES = (".svg", ".png", ".pdf", ".dot", ".html")
+CHINESE = "'Noto Sans CJK SC', 'Source Han Sans SC', 'PingFang SC', 'Microsoft YaHei', 'WenQuanYi Micro Hei'"
 FAMILY = "Helvetica, Arial, 'Liberation Sans', 'Noto Sans', 'Noto Sans CJK SC', sans-serif"
 
 
@@ -67,18 +68,26 @@ def run(dot: str, form: str, program: str | None = None, *options: str) -> bytes
     return done.stdout
 
 
-def elsewhere(dot: str, form: str, dpi: float = 0.0) -> bytes:
+def raster(svg: str, dpi: float) -> bytes:
+    """SVG as PNG, with the fonts of this machine."""
+    import resvg_py
+
+    faces = html.escape(FAMILY)
+    svg = _TEXT.sub(lambda m: m[0] if simple(m[0]) else m[0].replace(faces, f"{html.escape(CHINESE)}, {faces}"), svg)
+    return bytes(resvg_py.svg_to_bytes(svg_string=svg, dpi=dpi, background="white"))
+
+
+def elsewhere(dot: str, form: str) -> bytes:
     """The output of the `dot` on PATH for a DOT text with places, by the package `graphviz`."""
     import graphviz
 
-    if dpi:
-        dot = dot.replace("graph [", f"graph [dpi={dpi:g}, ", 1)
     try:
         return graphviz.Source(dot, engine="neato").pipe(form, neato_no_op=2, quiet=True)
     except (graphviz.CalledProcessError, graphviz.ExecutableNotFound) as error:
         raise FileError(message("draw", f"dot could not draw: {str(error)[:500]}")) from None
 
 
+_TEXT = re.compile(r"<text\b.*?</text>", re.S)
 _HEAD = re.compile(r"<\?xml.*?(?=<svg)", re.S)
 _FACE = re.compile(r'font-family="Helvetica[^"]*"')
 _SUB = re.compile(r'baseline-shift="sub"')
@@ -134,8 +143,8 @@ class Drawing:
         """The picture as PNG, `dpi` dots an inch (72 points)."""
         if not dpi > 0:
             raise ArgumentError(message("png", "dpi is a positive number", {"dpi": dpi}))
-        if not simple(self.dot) and shutil.which("dot"):
-            return elsewhere(self._placed, "png", dpi)
+        if not simple(self.dot):
+            return raster(self.svg, dpi)
         return run(self.dot, "png", None, f"-Gdpi={dpi:g}")
 
     def pdf(self) -> bytes:
