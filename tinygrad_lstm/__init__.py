@@ -4,7 +4,7 @@ Every public name is listed here; `tl.nn`, `tl.optim`, `tl.cells` and the like a
 """
 
 from . import cells, data, init, nn, optim, plot
-from .cell import cell
+from .cell import Cell, cell
 from .checkpoint import load, save
 from .drawing import draw
 from .errors import AnomalyError, ArgumentError, FileError, GradientError, MissingExtra, ShapeError, TraceError
