@@ -438,6 +438,8 @@ def test_search_finds_what_is_folded(opened):
     assert page.inner_text("#about h2") == "x_27"
     box = page.locator(f'[data-item="{page.item("x_27")}"]').bounding_box()
     assert 0 < box["x"] < 1200 - 312 and 0 < box["y"] < 760
+    page.fill("#search", "x_2")  # a name as a whole comes before names that begin so
+    assert page.inner_text("#found") == "1 found"
     page.fill("#search", "nowhere")
     assert page.inner_text("#found") == "0 found" and page.locator(".hit").count() == 0
 

@@ -76,7 +76,9 @@ const words = i => [scene.name(i), scene.label(i), scene.shape(i), scene.dtype(i
 function search() {
   const text = byId("search").value.trim().toLowerCase();
   hits = []; hit = -1;
-  if (text) for (let i = 0; i < scene.total; i++) if (words(i).includes(text)) hits.push(i);
+  const every = text ? Array.from({ length: scene.total }, (_, i) => i) : [];
+  hits = every.filter(i => scene.name(i).toLowerCase() === text);  // "f" is the gate, not every float32
+  if (!hits.length) hits = every.filter(i => words(i).includes(text));
   hits.sort((a, b) => scene.order(a) - scene.order(b));
   byId("found").textContent = text ? `${hits.length} found` : "";
   mark();
