@@ -2,6 +2,7 @@
 
 Needs `pip install '.[docs,examples]'`. The pages of docs/ are copied to build/docs/source; beside them are put
 
+    outputs     of the pages' code, which is run: what it printed, the pictures it saved
     chapters    of examples/*.py, which are run: every number, picture and printed line is of that run
     reference   of the docstrings
     gallery     of pictures, drawn anew
@@ -24,6 +25,7 @@ from types import ModuleType
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import chapters
+import pages
 import reference
 
 DOCS = Path(__file__).resolve().parent
@@ -54,8 +56,8 @@ def examples(only: Sequence[str] = ()) -> list[Path]:
     return [script for script in found if not only or script.name.startswith(tuple(only))]
 
 
-def stage(source: Path, runs: Mapping[Path, chapters.Run], quick: bool) -> None:
-    """Write everything that Sphinx reads to the folder `source`."""
+def stage(source: Path, runs: Mapping[Path, chapters.Run], quick: bool, execute: bool = True) -> None:
+    """Write everything that Sphinx reads to the folder `source`; `execute`: run the code of the pages as well."""
     shutil.rmtree(source, ignore_errors=True)
     source.mkdir(parents=True)
     translations = set((DOCS / "zh").glob("[0-9][0-9]_*.md"))
@@ -64,7 +66,7 @@ def stage(source: Path, runs: Mapping[Path, chapters.Run], quick: bool) -> None:
         if path.suffix in (".md", ".svg", ".png") and place.parts[0] not in OUR_OWN and path not in translations:
             (source / place).parent.mkdir(parents=True, exist_ok=True)
             if path.suffix == ".md":
-                (source / place).write_text(to_chapters(path.read_text(encoding="utf-8"), place), encoding="utf-8")
+                (source / place).write_text(_page(path, place, source, execute), encoding="utf-8")
             else:
                 shutil.copy(path, source / place)
     _gallery().main(source / "gallery")
@@ -79,6 +81,19 @@ def stage(source: Path, runs: Mapping[Path, chapters.Run], quick: bool) -> None:
         (source / "reference" / f"{name}.md").write_text(text, encoding="utf-8")
     for name, picture in reference.cell_pictures().items():
         picture.save(source / "reference" / "pictures" / name)
+
+
+def _page(path: Path, place: Path, source: Path, execute: bool) -> str:
+    """A page as Sphinx gets it: its code run, its links to examples leading to chapters."""
+    text = to_chapters(path.read_text(encoding="utf-8"), place)
+    if not execute or place.parts[0] == "gallery" or not pages.BLOCK.search(text):
+        return text
+    figures = source / "figures" / place.with_suffix("")
+    figures.mkdir(parents=True)
+    up = "../" * (len(place.parts) - 1)
+    return pages.shown(
+        text, pages.run(text, place.stem, figures), figures, f"{up}figures/{place.with_suffix('').as_posix()}"
+    )
 
 
 def _has_run(stem: str, runs: Mapping[Path, chapters.Run]) -> bool:

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 
 import tinygrad_lstm as tl
-from tinygrad_lstm.cell import Cell
 
 # fmt: off
 # page, title, modules whose public names stand there, what the page is about
@@ -27,7 +26,7 @@ PAGES = [
     ("gradients", "Gradients", ["gradients"], "Functions that give gradients, and their check by finite differences."),
     ("cells", "Cells", ["cell", "cells"], "Declare a cell; those that are there. More pictures: [gallery](../gallery/README.md)."),
     ("nn", "Layers", ["nn.layers", "nn.module", "nn.recurrent"], "`tl.nn`: modules with torch's names."),
-    ("functional", "Losses", ["nn.functional", "nn.ctc"], "`tl.nn.functional`: losses and layers as functions; `relu` and the like are those of `tl`."),
+    ("functional", "Losses", ["nn.functional", "nn.ctc"], "`tl.nn.functional`: losses; `relu` and the like are those of `tl`."),
     ("init", "First values", ["init"], "`tl.init`: how parameters start."),
     ("optim", "Optimisers", ["optim"], "`tl.optim`: torch's update rules, clipping, and schedules of the learning rate."),
     ("training", "Training and files", ["train", "checkpoint"], "The training loop, and one file for all of a run."),
@@ -74,7 +73,6 @@ def public() -> list[Public]:
     for name in _rooms():
         found |= {p.name: p for p in _of_room(name, getattr(tl, name))}
     found |= {p.name: p for p in _of_room("nn.functional", tl.nn.functional)}
-    found["Cell"] = Public("Cell", Cell, "cell")
     for name in RETURNED:
         room, _, attribute = name.rpartition(".")
         thing = getattr(_module(room), attribute)
@@ -105,7 +103,7 @@ def _of_room(name: str, room: types.ModuleType) -> Iterator[Public]:
         if isinstance(thing, types.ModuleType) or not callable(thing):
             continue
         home = _home(thing)
-        if isinstance(thing, Cell):
+        if isinstance(thing, tl.Cell):
             yield Public(f"{name}.{attribute}", thing, "cells")
         elif home.split(".")[0] == name.split(".")[0]:
             yield Public(f"{name}.{attribute}", thing, name if home.count(".") == 0 else home)
@@ -123,7 +121,7 @@ def pages() -> dict[str, str]:
     for page, (title, about) in rows.items():
         here = sorted((t for t in things if t.page == page), key=_order)
         if here:
-            parts = [f"# {title}", about, *(_cell(t) if isinstance(t.thing, Cell) else entry(t) for t in here)]
+            parts = [f"# {title}", about, *(_cell(t) if isinstance(t.thing, tl.Cell) else entry(t) for t in here)]
             found[page] = "\n\n".join(parts) + "\n"
     lines = [f"- [{rows[page][0]}]({page}.md): {_listed(things, page)}" for page in found]
     tree = "\n".join(found)
@@ -133,14 +131,12 @@ def pages() -> dict[str, str]:
 
 
 def _listed(things: list[Public], page: str) -> str:
-    return ", ".join(
-        "`Cell`" if t.thing is Cell else f"`tl.{t.name}`" for t in sorted(things, key=_order) if t.page == page
-    )
+    return ", ".join(f"`tl.{t.name}`" for t in sorted(things, key=_order) if t.page == page)
 
 
 def _order(thing: Public) -> tuple[bool, int]:
     """Creation first, built-in cells last."""
-    return isinstance(thing.thing, Cell), -(thing.name in CREATION)
+    return isinstance(thing.thing, tl.Cell), -(thing.name in CREATION)
 
 
 def entry(public: Public) -> str:
@@ -153,8 +149,7 @@ def entry(public: Public) -> str:
         body += [_member(name, member) for name, member in _members(public.thing)]
     elif type(public.thing).__module__.startswith(LOWER):  # a function that has others as attributes
         body += [_member(name, member) for name, member in _members(type(public.thing))]
-    prefix = "" if public.thing is Cell else "tl."  # `tl.cell` is the decorator
-    return _directive(kind, f"{prefix}{public.name}{signature(public.thing)}", "\n\n".join(body))
+    return _directive(kind, f"tl.{public.name}{signature(public.thing)}", "\n\n".join(body))
 
 
 def _members(kind: type) -> Iterator[tuple[str, Any]]:
@@ -192,7 +187,7 @@ def _cell(public: Public) -> str:
 
 def cell_pictures() -> dict[str, Any]:
     """File name -> drawing, of every built-in cell."""
-    return {f"{p.thing.name}.svg": tl.draw(p.thing) for p in public() if isinstance(p.thing, Cell)}
+    return {f"{p.thing.name}.svg": tl.draw(p.thing) for p in public() if isinstance(p.thing, tl.Cell)}
 
 
 def _directive(kind: str, head: str, body: str) -> str:

@@ -1,10 +1,8 @@
 """The site: every block of code of its pages runs, every link and picture is there, every public name has its entry, and
 a chapter says what its script's run gave."""
 
-import doctest
 import importlib.util
 import inspect
-import linecache
 import re
 import subprocess
 import sys
@@ -30,59 +28,48 @@ def beside(name):
     return sys.modules[name]
 
 
-chapters, reference, build = beside("chapters"), beside("reference"), beside("build")
+chapters, pages, reference = beside("chapters"), beside("pages"), beside("reference")
+build = beside("build")
 EXAMPLES = build.examples()
 CHINESE = sorted((DOCS / "zh").glob("[0-9][0-9]_*.md"))
 PAGES = [page for page in sorted(DOCS.rglob("*.md")) if page not in CHINESE]
 
 
 # ------------------------------------------------------------------------------------------------------ code on pages
-BLOCK = re.compile(r"^```(python|pycon)\n(.*?)^```", re.M | re.S)
-NUMBER = re.compile(r"-?\d+\.\d*(?:e[+-]?\d+)?")
-
-
-class Checker(doctest.OutputChecker):
-    """Numbers are compared as numbers: the last digit of a float32 is the processor's."""
-
-    def check_output(self, want, got, flags):
-        if super().check_output(want, got, flags):
-            return True
-        if NUMBER.sub("#", want).split() != NUMBER.sub("#", got).split():
-            return False
-        return np.allclose([float(n) for n in NUMBER.findall(want)], [float(n) for n in NUMBER.findall(got)], rtol=1e-4)
-
-
-def run_page(text, name):
-    """Run the blocks of a page in order, in one scope that has `tl` and `np` at hand, as docstrings have."""
-    scope = {"__name__": name, "tl": tl, "np": np}
-    for k, (language, code) in enumerate(BLOCK.findall(text)):
-        if language == "python":
-            file = f"<{name}, block {k}>"  # equations are read from their source
-            linecache.cache[file] = (len(code), None, code.splitlines(keepends=True), file)
-            exec(compile(code, file, "exec"), scope)
-        else:
-            said = []
-            test = doctest.DocTestParser().get_doctest(code, scope, f"{name}_{k}", None, 0)
-            options = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
-            result = doctest.DocTestRunner(Checker(), optionflags=options).run(test, out=said.append, clear_globs=False)
-            assert result.failed == 0 and result.attempted > 0, "".join(said)
-            scope |= test.globs
-
-
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(DOCS).with_suffix("").as_posix())
-def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch):
+def test_the_code_of_a_page_runs(page, tmp_path):
     text = page.read_text(encoding="utf-8")
-    if "tl.plot" in "".join(code for _, code in BLOCK.findall(text)):
+    if "tl.plot" in "".join(code for _, code in pages.BLOCK.findall(text)):
         pytest.importorskip("matplotlib", reason="the page plots; pip install 'tinygrad_lstm[plot]'")
-    monkeypatch.chdir(tmp_path)
-    run_page(text, re.sub(r"\W", "_", page.stem))
+    pages.run(text, page.stem, tmp_path)
 
 
-def test_code_that_fails_is_found():
+def test_code_that_fails_is_found(tmp_path):
     with pytest.raises(AssertionError, match="Got"):
-        run_page("```pycon\n>>> 1 + 1\n3\n```\n", "page")
+        pages.run("```pycon\n>>> 1 + 1\n3\n```\n", "page", tmp_path)
+    with pytest.raises(AssertionError, match="no prompts"):
+        pages.run("```pycon\n1 + 1\n```\n", "page", tmp_path)
     with pytest.raises(ZeroDivisionError):
-        run_page("```python\nx = 1\n```\n\n```python\nx / 0\n```\n", "page")
+        pages.run("```python\nx = 1\n```\n\n```python\nx / 0\n```\n", "page", tmp_path)
+
+
+def test_a_page_shows_what_its_code_did(tmp_path):
+    text = "# T\n\n```python\nx = 0.1\nprint(x)\n```\n\n```pycon\n>>> x + 0.2\n0.3\n```\n\n```python\n" + (
+        'tl.draw(tl.cells.rnn).save("a.svg")\n```\n\nEnd, `x`.\n'
+    )
+    did = pages.run(text, "page", tmp_path)
+    assert [(block.printed, block.pictures) for block in did] == [("0.1\n", []), ("", []), ("", ["a.svg"])]
+    assert pages.shown(text, did, tmp_path, "figures") == text.replace(
+        "print(x)\n```", "print(x)\n```\n\n```{code-block} text\n:class: printed\n\n0.1\n```"
+    ).replace(
+        '"a.svg")\n```',
+        '"a.svg")\n```\n\n:::{figure} figures/a.svg\n:alt: a.svg\n:class: paper\n\n`a.svg`\n:::',
+    )
+
+
+def test_long_output_is_cut(tmp_path):
+    did = pages.run("```python\nprint(*range(100), sep='\\n')\n```\n", "page", tmp_path)
+    assert pages.shown("", did, tmp_path, ".").count("\n") == pages.LONGEST + 6
 
 
 # -------------------------------------------------------------------------------------------------- the site as a whole
@@ -104,14 +91,14 @@ def staged(tmp_path_factory):
             (folder / "runs" / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / "runs" / path).write_text("<svg/>")
         runs[script] = chapters.Run(defaultdict(Anything), "printed\n", folder / "runs")
-    build.stage(folder / "source", runs, quick=True)
+    build.stage(folder / "source", runs, quick=True, execute=False)
     return folder / "source"
 
 
 def test_links_and_pictures_lead_somewhere(staged):
-    pages = list(staged.rglob("*.md"))
-    assert len(pages) > len(PAGES) + len(EXAMPLES) + len(CHINESE)
-    for page in pages:
+    written = list(staged.rglob("*.md"))
+    assert len(written) > len(PAGES) + len(EXAMPLES) + len(CHINESE)
+    for page in written:
         text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
         links = re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", text) + re.findall(r"{figure} (\S+)", text)
         links += re.findall(r"{download}`[^<]*<([^>]+)>`", text)
@@ -162,7 +149,7 @@ def test_every_public_name_is_in_the_reference():
     names = [entry for entry in entries if entry.startswith("tl.")]
     assert len(set(names)) == len(names), "an entry stands twice"
     functions = [name for name in tl.__all__ if callable(getattr(tl, name))]
-    expected = {f"tl.{name}" for name in functions} | {"Cell", "tl.train.Fit", "tl.inspection.Recording"}
+    expected = {f"tl.{name}" for name in functions} | {"tl.train.Fit", "tl.inspection.Recording"}
     expected |= {
         f"tl.cells.{name}" for name in ("rnn", "lstm", "gru", "lstm_peephole", "lstm_coupled", "lstm_projected")
     }
@@ -215,7 +202,7 @@ def test_a_docstring_becomes_markdown():
 
 def test_a_signature_is_written_as_one_calls_it():
     def f(
-        x: "np.ndarray", /, size: "int" = 3, *, dtype=np.float32, hook=len, mark=NUMBER, **rest: "int"
+        x: "np.ndarray", /, size: "int" = 3, *, dtype=np.float32, hook=len, mark=EXAMPLES, **rest: "int"
     ) -> "tl.Tensor":
         """."""
 
@@ -357,5 +344,5 @@ def test_sphinx_takes_the_pages(tmp_path):
 
 
 def test_modules_beside_the_pages_say_what_they_are():
-    for module in (chapters, reference, build):
+    for module in (chapters, pages, reference, build):
         assert isinstance(module, types.ModuleType) and module.__doc__ and len(module.__doc__.split()) > 20
