@@ -168,6 +168,38 @@ def _tile(kind: str, rows: int, panels: int) -> Any:
     return tile
 
 
+def _turn(kind: str) -> Any:
+    """turn(A, lda, P): a square of one vector each way, transposed: P[k, r] = A[r, k], rows of A lda apart."""
+
+    @intrinsic
+    def turn(typing: Any, A: Any, lda: Any, P: Any) -> Any:
+        def emit(context: Any, b: Any, sig: Any, args: Any) -> Any:
+            scalar = _scalar(kind)
+            size = 4 if kind == "float32" else 8
+            n = BYTES // size
+            vector = ir.VectorType(scalar, n)
+            A, P = (b.inttoptr(p, scalar.as_pointer()) for p in (args[0], args[2]))
+            at = lambda p, offset: b.bitcast(b.gep(p, [offset]), vector.as_pointer())
+            rows = [b.load(at(A, b.mul(args[1], ir.Constant(_I64, r))), align=size) for r in range(n)]
+            d = 1
+            while d < n:  # swap the blocks of d x d beside the diagonal
+                low = ir.Constant(ir.VectorType(_I32, n), [n + j - d if j & d else j for j in range(n)])
+                high = ir.Constant(ir.VectorType(_I32, n), [n + j if j & d else j + d for j in range(n)])
+                for r in range(n):
+                    if not r & d:
+                        x, y = rows[r], rows[r + d]
+                        rows[r], rows[r + d] = b.shuffle_vector(x, y, low), b.shuffle_vector(x, y, high)
+                d *= 2
+            for k, row in enumerate(rows):
+                b.store(row, at(P, ir.Constant(_I64, k * n)), align=size)
+            return context.get_dummy_value()
+
+        return types.void(*[types.int64] * 3), emit
+
+    return turn
+
+
+turn_float32, turn_float64 = _turn("float32"), _turn("float64")
 WIDTHS = (8, 4, 2, 1)
 for _kind in ("float32", "float64"):
     for _w in WIDTHS:
@@ -239,7 +271,7 @@ def source(name: str, dtype: Any) -> str:
     kind = np.dtype(dtype).name
     if name == "gemm":
         return _gemm_source(kind)
-    head = f"from tinygrad_lstm.gemm import gemm, load_{kind} as load, store_{kind} as store  # {fingerprint}\n"
+    head = f"from tinygrad_lstm.gemm import gemm, load_{kind} as load, store_{kind} as store, turn_{kind} as turn  # {fingerprint}\n"
     size = np.dtype(dtype).itemsize
     head += f"from numpy import {kind} as real\n\nSIZE, LANES, DEEP, TERMS = {size}, {lanes(dtype)}, {DEEP}, {TERMS}\n\n\n"
     return head + KERNELS[name]
@@ -253,10 +285,13 @@ def {function}(W, rows, cols, members, P, lo, hi):
     # panel p of member m: P[(m * panels + p), k, lane] = W[m * rows + p * LANES + lane, k], for panels lo..hi of all
     panels = (rows + LANES - 1) // LANES
     for q in range(lo, hi):
-        m, p = q // panels, q % panels
-        for k in range(cols):
+        m, first = q // panels, q % panels * LANES
+        whole = cols // LANES * LANES if first + LANES <= rows else 0
+        for k in range(0, whole, LANES):
+            turn(W + ((m * rows + first) * cols + k) * SIZE, cols, P + (q * cols + k) * LANES * SIZE)
+        for k in range(whole, cols):
             for lane in range(LANES):
-                unit = p * LANES + lane
+                unit = first + lane
                 store(P, (q * cols + k) * LANES + lane, load(W, (m * rows + unit) * cols + k, 0) if unit < rows else real(0), 1)
 """,
     "pack_transposed": """
@@ -264,13 +299,18 @@ def {function}(W, rows, cols, members, P, lo, hi):
     # panel p: P[p, m * padded + unit, lane] = W[m * rows + unit, p * LANES + lane], for panels lo..hi
     padded = (rows + LANES - 1) // LANES * LANES
     for p in range(lo, hi):
+        inside = min(LANES, cols - p * LANES)
         for m in range(members):
-            for unit in range(padded):
-                for lane in range(LANES):
-                    col = p * LANES + lane
-                    inside = unit < rows and col < cols
-                    value = load(W, (m * rows + unit) * cols + col, 0) if inside else real(0)
-                    store(P, ((p * members + m) * padded + unit) * LANES + lane, value, 1)
+            A, to = W + (m * rows * cols + p * LANES) * SIZE, P + (p * members + m) * padded * LANES * SIZE
+            for unit in range(rows):
+                if inside == LANES:
+                    for lane in range(LANES):
+                        store(to, unit * LANES + lane, load(A, unit * cols + lane, 0), 1)
+                else:
+                    for lane in range(LANES):
+                        store(to, unit * LANES + lane, load(A, unit * cols + lane, 0) if lane < inside else real(0), 1)
+            for lane in range(rows * LANES, padded * LANES):
+                store(to, lane, real(0), 1)
 """,
     "outer": """
 def {function}(product, left, left_row, right, right_row, width, depth, C, row, zeros, rooms, slices, units, lo, hi):
