@@ -282,3 +282,19 @@ def test_sharing_units_rests_where_it_does_not_pay(monkeypatch):
     slow.took(False, 0.009)
     slow.took(True, 0.005)
     assert slow.pays()
+
+
+def test_a_gradient_that_nobody_wants_is_not_computed(rng, monkeypatch):
+    """The input's gradient is a product as large as a weight's; the others have the same bits without it."""
+    layer = tl.nn.GRU(5, 6, seed=0)
+    asked = []
+    plain = execute.After.input
+    monkeypatch.setattr(execute.After, "input", lambda self, k: asked.append(k) or plain(self, k))
+    found = []
+    for requires_grad in (True, False):
+        layer.zero_grad()
+        x = tl.tensor(rng.standard_normal((4, 3, 5)) * 0 + 0.5, dtype=np.float32, requires_grad=requires_grad)
+        (layer(x)[0] ** 2).sum().backward()
+        assert (x.grad is not None) is requires_grad
+        found.append([p.grad.numpy().tobytes() for p in layer.parameters()])
+    assert asked == [0] and found[0] == found[1]

@@ -167,6 +167,8 @@ class Layout:
         self.place = np.array([self._number(*what) for what in loop.numbers], np.int64)
         self.place_address = self.place.ctypes.data
         self.inside = np.array([0, *(self.offsets.get(m, 0) for m in loop.addresses)], np.int64)
+        self.places: dict[int, tuple[str, int, int, int]] = {}  # of quantities: memory, bytes from its start, row, width
+        self.merged: dict[int, list[list[Factor]]] = {}  # factors of the cotangents of inputs that make one product
         self.which = {m: k + 1 for k, m in enumerate(loop.addresses)}
         self.fixed_which = [(k, self.fixed[m]) for m, k in self.which.items() if m in self.fixed]
 
@@ -584,9 +586,16 @@ class Stepper:
 
 
 def run_backward(
-    cell: Cell, tape: Any, d_output: np.ndarray | None, d_states: Sequence[np.ndarray | None]
+    cell: Cell,
+    tape: Any,
+    d_output: np.ndarray | None,
+    d_states: Sequence[np.ndarray | None],
+    wanted: Sequence[bool] | None = None,
 ) -> tuple[list, list, dict[str, np.ndarray]]:
-    """Cotangents of inputs (T, B, axis), of initial states (B, axis) and of family arrays; None where there is none."""
+    """Cotangents of inputs (T, B, axis), of initial states (B, axis) and of family arrays; None where there is none.
+
+    wanted : of which inputs (default all); each is a product over all steps.
+    """
     if not isinstance(tape, Tape):
         return interpret.run_backward(cell.plan, tape, d_output, d_states)
     what, machine, before, T, B = tape.form, tape.machine, tape.run, tape.form.T, tape.form.B
@@ -619,7 +628,9 @@ def run_backward(
         team.run(address, words(*given), B)
     d_initial = [run.view(f"carry{k}")[0, :, : own.width(s)].copy() for k, s in enumerate(graph.states)]
     after = After(cell.program, run, T, B)
-    d_inputs = [after.input(k) for k in range(len(graph.inputs))]
+    if wanted is None or cell.program.watched:
+        wanted = [True] * len(graph.inputs)
+    d_inputs = [after.input(k) if w else None for k, w in enumerate(wanted)]
     if cell.program.watched:
         found = zip(cell.plan.input_cotangents, d_inputs, strict=True)
         after.values.update({g.serial: d for g, d in found if g is not None and d is not None})
@@ -647,9 +658,14 @@ class After:
 
     def rows_of(self, node: Node) -> tuple[int, int, int]:
         """(address, row stride, width) of a quantity over all steps and samples."""
-        memory, offset, first = self._found(node)
-        row = self.own.rows[memory]
-        return self.run.at(memory) + (first * self.B * row + offset) * self.dtype.itemsize, row, self.own.width(node)
+        own = self.own
+        if node.serial not in own.places:
+            memory, offset, first = self._found(node)
+            row = own.rows[memory]
+            shift = (first * self.B * row + offset) * self.dtype.itemsize
+            own.places[node.serial] = memory, shift, row, own.width(node)
+        memory, shift, row, width = own.places[node.serial]
+        return self.run.at(memory) + shift, row, width
 
     def value(self, node: Node) -> np.ndarray:
         """The same as an array (T, B, width)."""
@@ -670,7 +686,9 @@ class After:
         width = own.pad(g.shape[-1])
         out = aligned((self.T, self.B, width), dtype)
         C, D, row_D = out.ctypes.data, self.run.at("zeros"), 0
-        for factors in self._merged(s.factors):
+        if k not in own.merged:
+            own.merged[k] = self._merged(s.factors)
+        for factors in own.merged[k]:
             A, row, K = self.rows_of(factors[0].operand)
             packing = own.packings[factors[0].family, "T"]
             P = self.run.at("packed") + (packing.at + factors[0].member * packing.member) * dtype.itemsize

@@ -31,7 +31,8 @@ def _scan_vjp(
         return _unrolled_vjp(g, args, cell, active)
     states = [g[k + 1].data if k + 1 in g else None for k in range(len(cell.states))]
     output = g[0].data if 0 in g else None
-    dx, ds, dp = run_backward(cell, tape, output, states)
+    wanted = [a.requires_grad for a in args[: len(cell.inputs)]] if mode.guard is None else None
+    dx, ds, dp = run_backward(cell, tape, output, states, wanted)
     if mode.guard is not None:
         mode.guard.scan_backward(cell, args, active, place, (output, *states), (dx, ds, dp))
     if mode.recording:
