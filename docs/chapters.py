@@ -29,6 +29,7 @@ FIELD = re.compile(r"\{(\w+)(?::([^{}]*))?\}")
 VERBATIM = re.compile(r"```.*?^```|\$\$.*?\$\$|(?<!`)`[^`\n]+`(?!`)|\$[^$\n]+\$", re.S | re.M)
 PICTURE = re.compile(r"^!\[([^\]]+)\]\(([^)\s]+)\)$", re.M)
 AT_THE_END = re.compile(r'\n*^if __name__ == "__main__":\n(?: .*\n?)+', re.M)
+RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 RESULTS, PRINTED = "results.json", "printed.txt"
 
 Results = Mapping[str, float | str]
@@ -105,7 +106,8 @@ def pictures(text: str) -> list[tuple[str, str]]:
 def fill(text: str, results: Results) -> str:
     """The text with its fields filled.
 
-    A block of code may hold what a run returned as well, `{name}` on a line of its own; other braces stay.
+    A number with an exponent is written as one does on paper. A block of code may hold what a run returned as well,
+    `{name}` on a line of its own; other braces stay.
 
     Raises
     ------
@@ -113,7 +115,8 @@ def fill(text: str, results: Results) -> str:
     """
 
     def value(match: re.Match[str]) -> str:
-        return format(results[match[1]], match[2] or "")
+        number = format(results[match[1]], match[2] or "")
+        return re.sub(r"^(-?[\d.]+)e([+-]\d+)$", lambda m: f"{m[1]} × 10{str(int(m[2])).translate(RAISED)}", number)
 
     def inside(verbatim: str) -> str:
         if not verbatim.startswith("```"):

@@ -18,6 +18,7 @@ myst_heading_anchors = 3
 
 html_theme = "furo"
 html_title = "tinygrad_lstm"
+html_theme_options = {"dark_css_variables": {"color-background-primary": "#17181c"}}  # as plots have it
 html_static_path = ["static"]
 html_css_files = ["site.css"]
 html_math_renderer = "mathml"

@@ -135,8 +135,8 @@ def _listed(things: list[Public], page: str) -> str:
 
 
 def _order(thing: Public) -> tuple[bool, int]:
-    """Creation first, built-in cells last."""
-    return isinstance(thing.thing, tl.Cell), -(thing.name in CREATION)
+    """What makes things first, built-in cells last."""
+    return isinstance(thing.thing, tl.Cell), -(thing.name in ("cell", *CREATION))
 
 
 def entry(public: Public) -> str:

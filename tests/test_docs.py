@@ -308,6 +308,12 @@ def test_what_is_no_script_of_cells_is_refused(script, said):
         chapters.cells(script)
 
 
+def test_numbers_are_written_as_on_paper():
+    results = {"small": 2.66e-30, "large": 1e6, "one": 1.0, "word": "1e-3x"}
+    text = "{small:.1e} {large:.0e} {one:.1e} {one:.1%} {word}, `{small}`"
+    assert chapters.fill(text, results) == "2.7 × 10⁻³⁰ 1 × 10⁶ 1.0 × 10⁰ 100.0% 1e-3x, `{small}`"
+
+
 def test_an_unknown_result_is_refused():
     with pytest.raises(KeyError, match="missing"):
         chapters.fill("It is {missing:.1%}.", {})
