@@ -141,7 +141,9 @@ def page(script: Sequence[Cell], run: Run, folder: str, note: str, output: str) 
     parts = []
     for cell in script:
         if cell.kind == "markdown":
-            text = fill(cell.body, run.results)
+            text = re.sub(
+                r"^(>.*\S)\n(?=> *\S)", r"\1\\\n", fill(cell.body, run.results), flags=re.M
+            )  # a quoted line stays one
             parts.append(PICTURE.sub(lambda m: _figure(m[1], m[2], folder, run.pictures), text))
         else:
             code = AT_THE_END.sub("", cell.body + "\n").strip()

@@ -153,7 +153,7 @@ def entry(public: Public) -> str:
 
 
 def _members(kind: type) -> Iterator[tuple[str, Any]]:
-    """Methods and properties with a docstring, those of public base classes of the library included."""
+    """Methods and properties with a docstring of their own, and `forward`; those of base classes of the library as well."""
     seen = set()
     for base in kind.__mro__:
         if not base.__module__.startswith(LOWER):
@@ -165,14 +165,15 @@ def _members(kind: type) -> Iterator[tuple[str, Any]]:
                 continue
             seen.add(name)
             plain = member.__func__ if isinstance(member, staticmethod | classmethod) else member
-            if (inspect.isfunction(plain) or isinstance(plain, property)) and inspect.getdoc(plain):
+            own = inspect.isfunction(plain) and plain.__qualname__.startswith(base.__name__ + ".")
+            if (own or isinstance(plain, property)) and (plain.__doc__ or name == "forward"):
                 yield name, plain
 
 
 def _member(name: str, member: Any) -> str:
     if isinstance(member, property):
-        return _directive("property", name, markdown(inspect.getdoc(member) or ""))
-    return _directive("method", f"{name}{signature(member, method=True)}", markdown(inspect.getdoc(member) or ""))
+        return _directive("property", name, markdown(member.__doc__ or ""))
+    return _directive("method", f"{name}{signature(member, method=True)}", markdown(member.__doc__ or ""))
 
 
 def _cell(public: Public) -> str:

@@ -268,6 +268,12 @@ def test_a_chapter_says_what_its_run_gave(tiny, tmp_path, capsys):
     )
 
 
+def test_quoted_lines_stay_lines(tmp_path):
+    script = [chapters.Cell("markdown", "# T\n\n> Anna comes in.\n> Ben waits.\n>\n> End.")]
+    text = chapters.page(script, chapters.Run({}, "", tmp_path), ".", "note", "output")
+    assert text == "# T\n\nnote\n\n> Anna comes in.\\\n> Ben waits.\n>\n> End.\n"
+
+
 def test_a_run_is_kept_until_something_changes(tiny, tmp_path, capsys):
     library = tmp_path / "library"
     library.mkdir()
