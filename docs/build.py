@@ -1,6 +1,6 @@
 """Builds the site: `python docs/build.py`. Then open build/docs/html/index.html.
 
-Needs `pip install '.[docs,examples]'`. The pages of docs/ are copied to build/docs/source; beside them are put
+Needs `pip install '.[docs,examples]'`, and some minutes. The pages of docs/ are copied to build/docs/source; beside them are put
 
     outputs     of the pages' code, which is run: what it printed, the pictures it saved
     chapters    of examples/*.py, which are run: every number, picture and printed line is of that run
