@@ -267,15 +267,16 @@ def test_sharing_units_rests_where_it_does_not_pay(monkeypatch):
     assert sharing.pays()
     sharing.took(True, 0.100)  # longer than one alone: rests
     assert not sharing.pays()
-    now[0] += 1.1
+    now[0] += 0.03
     assert sharing.pays()
     sharing.took(True, 0.100)
-    now[0] += 1.1
-    assert not sharing.pays()  # two seconds now
-    now[0] += 1.0
+    now[0] += 0.03
+    assert not sharing.pays()  # twice as long now
+    now[0] += 0.03
     assert sharing.pays()
-    sharing.took(True, 0.001)
-    assert sharing.pays() and sharing.rest == 1.0
+    for _ in range(5):
+        sharing.took(True, 0.001)
+    assert sharing.pays() and sharing.rest == execute.SHORTEST_REST
     slow = execute.Sharing(suspicious=0.004)  # a slow memory: long, but not longer than one alone
     slow.took(True, 0.005)
     assert not slow.pays()

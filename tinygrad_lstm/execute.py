@@ -414,17 +414,20 @@ def form(
     return found.alone
 
 
+SHORTEST_REST = 0.02  # seconds
+
+
 class Sharing:
     """Whether threads that share the units of a row are faster just now than one alone, for calls of one form.
 
     All must run at the same time: where other programs want the cores as well, every step waits for a thread that does
     not run (measured beside two busy processes: 2 ms became 130). So when a call takes suspiciously long, one thread alone
-    is tried, and whenever sharing takes longer than that did, it rests: a second, then two, up to half a minute.
+    is tried, and whenever sharing takes longer than that did, it rests: 20 ms, then twice as long, up to eight seconds.
     """
 
     def __init__(self, suspicious: float):
         self.suspicious, self.doubted = suspicious, False  # seconds
-        self.alone, self.until, self.rest = math.inf, 0.0, 1.0
+        self.alone, self.until, self.rest = math.inf, 0.0, SHORTEST_REST
 
     def pays(self) -> bool:
         return not (self.doubted and self.alone == math.inf) and (not self.until or time.monotonic() >= self.until)
@@ -433,11 +436,11 @@ class Sharing:
         if not shared:
             self.alone = min(self.alone, seconds)
         elif seconds > 1.5 * self.alone:
-            self.until, self.rest = time.monotonic() + self.rest, min(2 * self.rest, 30.0)
+            self.until, self.rest = time.monotonic() + self.rest, min(2 * self.rest, 8.0)
         elif seconds > self.suspicious:
             self.doubted = True
         else:
-            self.until, self.rest = 0.0, 1.0
+            self.until, self.rest = 0.0, max(self.rest / 2, SHORTEST_REST)
 
 
 class Tape:
