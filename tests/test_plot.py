@@ -70,6 +70,13 @@ def test_gates_of_chosen_units_in_their_order(state):
     assert [label.get_text() for label in named.get_yticklabels()] == ["p", "q", "r", "s"]
 
 
+def test_gates_of_units_found_by_numpy(state):
+    order = np.argsort(state.std((0, 1)))[:2]
+    figure = tl.plot.gates(state, units=order).figure
+    np.testing.assert_array_equal(image(figure.axes[0]), state[:, 0, order].T)
+    assert [t.get_text() for t in figure.axes[0].get_yticklabels()] == [str(u) for u in order]
+
+
 def test_gates_over_a_signal(state, rng):
     signal = rng.normal(size=(T, 1))
     above, below = tl.plot.gates(state, over=tl.tensor(signal)).figure.axes[:2]

@@ -18,6 +18,7 @@ from __future__ import annotations
 import html
 import io
 import math
+import operator
 import re
 import textwrap
 import warnings
@@ -216,7 +217,8 @@ def gates(
     >>> tl.plot.gates({"f": f}, over=["Ann", "Bob", "waits"])
     <plot of f over 3 steps>
     """
-    maps = {name: _steps(name, v, sample, units) for name, v in _named("plot.gates", values, "value").items()}
+    sample, chosen = _whole("plot.gates", "sample", sample), _units(units)
+    maps = {name: _steps(name, v, sample, chosen) for name, v in _named("plot.gates", values, "value").items()}
     steps = len(next(iter(maps.values())))
     words, signal = _over(over)
     for name, array in maps.items():
@@ -246,7 +248,7 @@ def gates(
         first.set_xlim(-0.5, steps - 0.5)
         first.tick_params(labelbottom=False)
     for ax, (name, array) in zip(axes, maps.items(), strict=True):
-        own = labels if labels is not None else [str(u) for u in (units or range(array.shape[1]))]
+        own = labels if labels is not None else [str(u) for u in (range(array.shape[1]) if chosen is None else chosen)]
         _heat(figure, ax, array.T, own, name, "unit" if labels is None else "")
         ax.tick_params(labelbottom=ax is axes[-1], bottom=ax is axes[-1] and words is None)
     _words(axes[-1], words, steps, width)
@@ -603,7 +605,7 @@ def _numbers(call: str, name: str, values: Any) -> Array:
         raise ArgumentError(message(call, f"{name} must be numbers", {name: values})) from None
 
 
-def _steps(name: str, values: Any, sample: int, units: Sequence[int] | None) -> Array:
+def _steps(name: str, values: Any, sample: int, units: list[int] | None) -> Array:
     """One sequence as (T, units)."""
     array = _numbers("plot.gates", name, values)
     if array.ndim == 3:
@@ -620,7 +622,22 @@ def _steps(name: str, values: Any, sample: int, units: Sequence[int] | None) -> 
     if wrong or not len(units):
         problem = f"{name} has units 0 to {array.shape[1] - 1}" + (f", not {wrong[0]}" if wrong else ": none chosen")
         raise ShapeError(message("plot.gates", problem, {name: array}))
-    return array[:, list(units)]
+    return array[:, units]
+
+
+def _whole(call: str, name: str, value: Any) -> int:
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise ArgumentError(message(call, f"{name} is a whole number", {name: value})) from None
+
+
+def _units(units: Any) -> list[int] | None:
+    try:
+        return None if units is None else [operator.index(u) for u in units]
+    except TypeError:
+        problem = "units are whole numbers, in the order to be shown"
+        raise ArgumentError(message("plot.gates", problem, {"units": units}, "units=[0, 3]")) from None
 
 
 def _over(over: Any) -> tuple[list[str] | None, Array | None]:
