@@ -28,7 +28,7 @@ def bump(x):
 x = tl.tensor(np.linspace(-2, 2, codegen.BIG), requires_grad=True)
 y = bump(x)
 y.sum().backward()
-hits = sum(kernel.cache_hits for name, kernel in kernels._pointers.items() if name.startswith("bump"))
+hits = sum(kernel.cache_hits for name, kernel in kernels._compiled.items() if name.startswith("bump"))
 print(hits, kernels.cache_folder() is not None, repr(float(y.numpy().sum())), repr(float(x.grad.numpy().sum())))
 """
 
@@ -216,18 +216,78 @@ def test_a_forked_child_has_threads_of_its_own(any_threads, monkeypatch):
     child.join()
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
+def test_a_child_ends_though_a_thread_of_its_parent_was_computing(tmp_path):
+    program = """
+import os, threading, warnings
+import numpy as np
+import tinygrad_lstm as tl
+warnings.simplefilter("ignore")
+tl.set_num_threads(2)
+x = np.zeros(1 << 20, np.float32)
+tl.tanh(x)
+def work():
+    while not done:
+        tl.tanh(x)
+done = []
+thread = threading.Thread(target=work)
+thread.start()
+ended = 0
+for _ in range(5):
+    child = os.fork()
+    if not child:
+        done.append(1)
+        raise SystemExit(0)
+    ended += os.waitpid(child, 0)[1] == 0
+done.append(1)
+thread.join()
+print(ended)
+"""
+    assert finish(start(tmp_path, program)) == ["5"]
+
+
+def test_a_cell_is_read_under_a_profiler():
+    import cProfile
+
+    profile = cProfile.Profile()
+    profile.enable()
+    try:
+        @tl.cell(x="hidden", h="hidden")
+        def half(x, /, h):
+            h = 0.5 * (x + h)
+            return h
+        tl.sigmoid(1.0)
+    finally:
+        profile.disable()
+    assert str(half).count("0.5") and any("sigmoid" in str(entry.code) or "evaluate" in str(entry.code) for entry in profile.getstats())
+
+
 # --------------------------------------------------------------------------------------------------------------- source
 def test_tracebacks_show_the_lines_of_a_source_that_has_no_file(monkeypatch):
     monkeypatch.setattr(kernels, "cache_folder", lambda: None)
-    kernel = kernels.compile_source("def {function}(a):\n    return a.no_such_attribute\n", "own_wrong")
     with pytest.raises(Exception, match="no_such_attribute"):
-        kernels.call(kernel, np.zeros(1))
+        kernels.compile_pointer("def {function}(a):\n    return a.no_such_attribute\n", "own_wrong")
 
 
 def test_a_slow_compilation_says_so_once(monkeypatch, capsys):
     monkeypatch.setattr(kernels, "SLOW_COMPILE", 0.0)
     monkeypatch.setattr(kernels, "cache_folder", lambda: None)
-    kernel = kernels.compile_source("def {function}(a):\n    return a.size\n", "own_slow")
-    assert kernels.call(kernel, np.zeros(3)) == 3 and kernels.call(kernel, np.zeros(4)) == 4
-    said = capsys.readouterr().err
-    assert said.count("compiled own_slow_") == 1
+    for _ in range(2):
+        kernel = kernels.compile_source("def {function}(a):\n    return a + 1\n", "own_slow", "int64(int64)")
+        assert kernel(3) == 4
+    assert capsys.readouterr().err.count("compiled own_slow_") == 1
+
+
+@pytest.mark.parametrize("damage", ["empty", "garbage", "a folder", "half"])
+@pytest.mark.parametrize("kind", [".nbi", ".nbc", ".py"])
+def test_a_damaged_cache_is_made_anew(tmp_path, damage, kind):
+    expected = finish(start(tmp_path))[1:]
+    for path in [*tmp_path.glob("*.py")] if kind == ".py" else [*tmp_path.glob(f"__pycache__/*{kind}")]:
+        whole = path.read_bytes()
+        path.unlink()
+        if damage == "a folder":
+            path.mkdir()
+        else:
+            path.write_bytes({"empty": b"", "garbage": b"\xff\xfe\x00" * 300, "half": whole[: len(whole) // 2]}[damage])
+    assert finish(start(tmp_path))[1:] == expected
+    assert damage == "a folder" or finish(start(tmp_path)) == ["2", *expected]

@@ -1,6 +1,9 @@
 """`nn.Recurrent`: a declared cell in layers and directions, with every way to give it its inputs."""
 
 import copy
+import pickle
+import sys
+import threading
 
 import numpy as np
 import pytest
@@ -389,3 +392,52 @@ def test_numbers_in_use_cannot_be_written_to(rng):
         after = layer(x)[0].numpy()
     assert not np.array_equal(before, after)
     np.testing.assert_array_equal(after, layer(x)[0].numpy())
+
+
+# ------------------------------------------------------------------------------------- what a layer keeps of its last calls
+@pytest.mark.parametrize("make", [lambda: tl.nn.LSTM(3, 4, num_layers=2, seed=0), lambda: tl.nn.GRU(3, 4, seed=0)])
+def test_what_is_kept_of_calls_is_no_part_of_the_layer(make, rng):
+    x = rng.standard_normal((5, 2, 3)).astype(np.float32)
+    layer, fresh = make(), make()
+    names = list(layer.state_dict())
+    with tl.no_grad():
+        before = layer(x)[0].numpy()
+    assert list(layer.state_dict()) == names == [n for n, _ in layer.named_parameters()]
+    fresh.load_state_dict(layer.state_dict())
+    _, states = layer.step(x[0])
+    for copied in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
+        assert list(copied.state_dict()) == names
+        own = None
+        for t in range(5):
+            out, own = copied.step(x[t], own)
+            np.testing.assert_array_equal(out.numpy(), before[t])
+    out, _ = layer.step(x[1], states)
+    np.testing.assert_array_equal(out.numpy(), before[1])
+
+
+def test_streams_of_several_threads_on_one_layer(rng):
+    layer = tl.nn.LSTM(8, 16, dropout=0.0, batch_first=True, seed=0)
+    xs = rng.standard_normal((6, 40, 8)).astype(np.float32)
+    expected = layer(xs)[0].numpy()
+    wrong = []
+
+    def stream(k):
+        states = None
+        for t in range(40):
+            out, states = layer.step(xs[k, t], states)
+            if not np.array_equal(out.numpy(), expected[k, t]):
+                wrong.append((k, t))
+        if not np.array_equal(layer(xs)[0].numpy(), expected):
+            wrong.append((k, "sequence"))
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=stream, args=(k,)) for k in range(6)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+    finally:
+        sys.setswitchinterval(before)
+    assert wrong == [] and layer.batch_first and layer.training

@@ -36,6 +36,7 @@ class Block:
 
     def __init__(self, size: int):
         step = 1 << max(12, size.bit_length() - 3)  # eight sizes between two powers of two
+        self._raw: Any = None
         self._size = -(-size // step) * step
         try:
             self._raw, self._start, self.address = Block._pool[self._size].pop()
@@ -45,10 +46,15 @@ class Block:
             self._start = -self._raw.ctypes.data % 64  # a vector never straddles two cache lines
             self.address = self._raw.ctypes.data + self._start
 
+    def __reduce__(self) -> Any:
+        raise TypeError("memory that kernels know by its address cannot be copied")
+
     def view(self, offset: int, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
         return np.ndarray(shape, dtype, self._raw, self._start + offset)
 
     def __del__(self) -> None:
+        if self._raw is None:  # there was no memory for it
+            return
         Block._pool.setdefault(self._size, []).append((self._raw, self._start, self.address))
         Block._held += self._size
         while Block._held > Block.KEEP and Block._pool:
@@ -269,8 +275,8 @@ class Layout:
             for vector in self.loop.sums[node.serial].vectors:
                 numbers[start : start + self.width(node)] += np.asarray(machine.static[vector.serial]).reshape(-1)
         if again:
-            while len(_prepared) >= 64:
-                _prepared.pop(next(iter(_prepared)), None)
+            for oldest in list(_prepared)[: max(0, len(_prepared) - 63)]:
+                _prepared.pop(oldest, None)
             key = (self.loop, *map(id, arrays.values()))
             fixed.sources = [weakref.ref(array, lambda _: _prepared.pop(key, None)) for array in arrays.values()]
             _prepared[key] = fixed
@@ -738,7 +744,7 @@ class After:
             *(helper("gemm", dtype), A, left_row, R, right_row, width, self.depth, target.ctypes.data, padded),
             *(self.run.at("zeros"), panels.address, slices, n),
         )
-        team.run(helper("outer", dtype), given, n, at_least)
+        team.run(helper("outer", dtype), given, n, slices=slices)
         if not direct:
             out.reshape(members, units, width)[...] = target[:, :units, :width]
 

@@ -12,11 +12,13 @@ import importlib
 import inspect
 import linecache
 import os
+import shutil
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
@@ -62,34 +64,77 @@ def _store(source: str, name: str, folder: Path | None) -> str:
                     os.unlink(partial)
                     raise
             return str(path)
-        except OSError:
-            pass
+        except (OSError, ValueError):  # no place for it, or no text in its place
+            with suppress(OSError):
+                os.unlink(folder / f"{name}.py")
     filename = f"<{name}>"
     linecache.cache[filename] = (len(source), None, source.splitlines(True), filename)
     return filename
 
 
-_compiled: dict[str, Callable[..., Any]] = {}
+_compiled: dict[str, Any] = {}
 _lock = threading.RLock()
 
 
-def compile_source(source: str, name: str, flags: frozenset[str] = FLAGS) -> Callable[..., Any]:
-    """The jitted function `name_HASH` of a source text that defines `{function}`; compiled at most once a process.
+def compile_source(source: str, name: str, signature: str) -> Callable[..., Any]:
+    """The jitted function `name_HASH` of a source text that defines `{function}`, for calls from Python.
 
     source : Python text in which `{function}` stands where the function's name belongs (numba's cache is keyed by it).
-    flags : the fast-math flags; a kernel that sums may add "reassoc", at the price told above.
+    signature : the types of its arguments and result, as numba writes them. Compiled at most once a process.
     """
-    unique = f"{name}_{digest(source + ' '.join(sorted(flags)))}"
-    with _lock:
-        kernel = _compiled.get(unique)
-        if kernel is None:
-            import numba
 
+    def make(function: Callable[..., Any], cache: bool) -> Any:
+        import numba
+
+        kernel = numba.njit(nogil=True, cache=cache, fastmath=set(FLAGS), error_model="numpy")(function)
+        kernel.compile(signature)
+        return kernel, sum(kernel.stats.cache_hits.values())
+
+    return _made(source, name, signature, make)
+
+
+def compile_pointer(source: str, name: str, kinds: Mapping[str, str] | None = None, other: str = "int64") -> int:
+    """The address of the function `name_HASH` of a source text, for calls by address; compiled and kept likewise.
+
+    kinds : the types of its arguments by name, `other` for the rest: "int64", or "float32*" for where such numbers lie.
+    """
+
+    def make(function: Callable[..., Any], cache: bool) -> Any:
+        import numba
+
+        names = [(kinds or {}).get(argument, other) for argument in inspect.signature(function).parameters]
+        types = [numba.types.CPointer(getattr(numba, n[:-1])) if "*" in n else numba.int64 for n in names]
+        kernel = numba.cfunc(numba.void(*types), cache=cache, fastmath=set(FLAGS), error_model="numpy")(function)
+        return kernel, kernel.cache_hits
+
+    return _made(source, name, f"{kinds} {other}", make).address
+
+
+def _made(source: str, name: str, types: str, make: Callable[[Callable[..., Any], bool], tuple[Any, int]]) -> Any:
+    """What `make` makes of a source text: one thread at a time, once a process, said aloud if it takes long."""
+    unique = f"{name}_{digest(f'{source} {sorted(FLAGS)} {types}')}"
+    found = _compiled.get(unique)
+    if found is not None:
+        return found
+    with _lock:
+        if unique not in _compiled:
             function, on_disk = _define(source, unique)
-            kernel = _compiled[unique] = numba.njit(
-                nogil=True, cache=on_disk, fastmath=set(flags), error_model="numpy"
-            )(function)
-        return kernel
+            start = time.perf_counter()
+            _compiled[unique], hits = _with_cache(lambda cache: make(function, cache), unique, on_disk)
+            _tell(unique, time.perf_counter() - start, hits)
+        return _compiled[unique]
+
+
+def _with_cache(make: Callable[[bool], Any], unique: str, on_disk: bool) -> Any:
+    """make(True), with numba's cache: where what it keeps is damaged, without that; where it can keep nothing, make(False)."""
+    for _ in range(2 if on_disk else 0):
+        try:
+            return make(True)
+        except Exception:  # whatever numba and pickle say of a damaged file or a full disk; an error in the text comes again
+            for kept in (cache_folder() or Path()).glob(f"__pycache__/{unique}*"):
+                with suppress(OSError):
+                    shutil.rmtree(kept) if kept.is_dir() else kept.unlink()
+    return make(False)
 
 
 def _define(source: str, unique: str) -> tuple[Callable[..., Any], bool]:
@@ -101,45 +146,6 @@ def _define(source: str, unique: str) -> tuple[Callable[..., Any], bool]:
     sys.modules[module.__name__] = module  # by this name numba's cache finds the function's globals in another process
     exec(compile(text, path, "exec"), vars(module))
     return getattr(module, unique), not path.startswith("<")
-
-
-_pointers: dict[str, Any] = {}
-
-
-def compile_pointer(source: str, name: str, kinds: Mapping[str, str] | None = None, other: str = "int64") -> int:
-    """The address of the function `name_HASH` of a source text, for calls by address; compiled and kept like a kernel.
-
-    kinds : the types of its arguments by name, `other` for the rest: "int64", or "float32*" for where such numbers lie.
-    """
-    unique = f"{name}_{digest(f'{source} {sorted(FLAGS)} {kinds} {other}')}"
-    with _lock:
-        if unique not in _pointers:
-            import numba
-
-            function, on_disk = _define(source, unique)
-            start = time.perf_counter()
-            names = [(kinds or {}).get(argument, other) for argument in inspect.signature(function).parameters]
-            types = [numba.types.CPointer(getattr(numba, n[:-1])) if "*" in n else numba.int64 for n in names]
-            compiled = numba.cfunc(numba.void(*types), cache=on_disk, fastmath=set(FLAGS), error_model="numpy")(function)
-            _pointers[unique] = compiled
-            _tell(unique, time.perf_counter() - start, compiled.cache_hits)
-        return _pointers[unique].address
-
-
-ready: set[Any] = set()  # kernels that have machine code; a kernel's text is made for one dtype, so they need no other
-
-
-def call(kernel: Any, *args: Any) -> Any:
-    """Call a kernel; one thread at a time while it has no machine code, said aloud if that takes long."""
-    if kernel in ready:
-        return kernel(*args)
-    with _lock:
-        start = time.perf_counter()
-        result = kernel(*args)
-        spent = time.perf_counter() - start
-        ready.add(kernel)
-    _tell(kernel.__name__, spent, sum(kernel.stats.cache_hits.values()))
-    return result
 
 
 def _tell(name: str, seconds: float, hits: int) -> None:

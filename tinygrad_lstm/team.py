@@ -53,8 +53,8 @@ class _Team:
         self._help = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 4)(
             kernels.compile_pointer(atomics.SOURCE + atomics.HELP, "help")
         )
-        self.dispatch = kernels.compile_source(atomics.SOURCE + atomics.DISPATCH, "dispatch")
-        kernels.call(self.dispatch, 0, 0, np.zeros(0, np.int64), 0, 0, 0, 0)  # no pieces: it is only compiled
+        signature = "void(int64, int64, int64[::1], int64, int64, int64, int64)"
+        self.dispatch = kernels.compile_source(atomics.SOURCE + atomics.DISPATCH, "dispatch", signature)
         threads.quiet_blas()
         atexit.register(self.stop)
 
@@ -66,7 +66,7 @@ class _Team:
             return
         try:
             if len(self._helpers) != parts - 1:
-                self._resize(threads.get_num_threads() - 1)
+                self._resize(max(parts, threads.get_num_threads()) - 1)
             self.dispatch(self._board, function, words, n, pieces, len(self._helpers), self._release)
         finally:
             self._busy.release()
@@ -114,17 +114,17 @@ def parts(n: int, at_least: int = 1) -> int:
     return max(1, min(threads.get_num_threads(), MOST + 1, n // at_least))
 
 
-def run(function: int, words: np.ndarray, n: int, at_least: int = 1, grain: int = 0) -> None:
+def run(function: int, words: np.ndarray, n: int, at_least: int = 1, grain: int = 0, slices: int = 0) -> None:
     """function(*words, lo, hi) over [0, n): a slice a thread, none smaller than `at_least`; with a grain, each in pieces
-    of at most that size, which the threads take as they come.
+    of at most that size, which the threads take as they come; or in so many `slices`.
 
     function : the address of a kernel (`kernels.compile_pointer`); words : its other arguments, int64.
     While another thread of the program has the helpers, this one does all of its work itself.
     """
-    if n < 2 * at_least and _team is not None:
+    if not slices and n < 2 * at_least and _team is not None:
         _team.dispatch(0, function, words, n, 1, 0, 0)
         return
-    slices = parts(n, at_least)
+    slices = slices or parts(n, at_least)
     pieces = slices * -(-n // (slices * grain)) if grain and slices > 1 else slices
     (_team or _the_team()).run(function, words, n, slices, pieces)
 
@@ -143,6 +143,8 @@ def run_together(function: int, words: np.ndarray) -> None:
 def _forget() -> None:
     """A forked child has none of its parent's threads."""
     global _team, _making
+    if _team is not None:
+        atexit.unregister(_team.stop)
     _team, _making = None, threading.Lock()
 
 

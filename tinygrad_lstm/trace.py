@@ -302,10 +302,13 @@ def _run(
     try:
         result = body(*values, **holders)
     except (TraceError, ShapeError, ArgumentError, TypeError, AttributeError) as error:
-        sys.setprofile(before)
         raise _explained(body, error) from None
     finally:
-        sys.setprofile(before)
+        if before is None or callable(before):
+            sys.setprofile(before)
+        else:  # cProfile's own, which is no function
+            sys.setprofile(None)
+            before.enable()
     return result, seen, hints
 
 

@@ -7,6 +7,7 @@ few lines turn into the cell's families; nothing here knows an equation.
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -73,6 +74,17 @@ def watching(layer: Any, suffix: str, batched: bool, stream: bool) -> Watch | No
                 recording.take(layer, suffix, batched, stream, *left)
 
     return Watch(names, take) if names else None
+
+
+_PREPARED = ("_stream", "_constants")  # what a layer keeps of its last calls
+
+
+class _Constants:
+    """The family arrays by suffix, as long as no parameter changes. (An object: a module's own dicts are searched for parts.)"""
+
+    def __init__(self, changes: int):
+        self.changes = changes
+        self.arrays: dict[str, Mapping[str, Tensor]] = {}
 
 
 class _Stack(Module):
@@ -163,7 +175,7 @@ class _Stack(Module):
             _floats(type(self).__name__, label, x, self.dtype, _EMBED) for label, x in zip(c.inputs, given, strict=True)
         ]
 
-    def _inputs(self, xs: Any) -> tuple[list[Tensor], bool]:
+    def _inputs(self, xs: Any, batch_first: bool) -> tuple[list[Tensor], bool]:
         """The inputs as (T, B, axis), and whether a batch axis was there. After the first an axis "1" may be left out."""
         name, c = type(self).__name__, self.cell
         out: list[Tensor] = []
@@ -196,7 +208,7 @@ class _Stack(Module):
             )
         if out[0].ndim == 2:
             return [expand_dims(x, 1) for x in out], False
-        return [swapaxes(x, 0, 1) for x in out] if self.batch_first else out, True
+        return [swapaxes(x, 0, 1) for x in out] if batch_first else out, True
 
     def _layout(self, axis: Any) -> str:
         last = "1" if axis == 1 else f"{axis}={self._size(axis)}"
@@ -257,9 +269,12 @@ class _Stack(Module):
     # ------------------------------------------------------------------------------------------------- running
     _recordings: tuple[Any, ...] = ()  # those that are open (`tl.record`)
 
-    def _run(self, xs: Any, states: Any, lengths: Any, stream: bool = False) -> tuple[Tensor, list[Tensor], bool]:
-        """stream : a step that goes on where the last one ended."""
-        inputs, batched = self._inputs(xs)
+    def _run(
+        self, xs: Any, states: Any, lengths: Any, one: bool = False, stream: bool = False
+    ) -> tuple[Tensor, list[Tensor], bool]:
+        """one : a single step, with the axis of steps first and without dropout; stream : one that goes on where the last ended."""
+        batch_first = self.batch_first and not one
+        inputs, batched = self._inputs(xs, batch_first)
         steps, batch = inputs[0].shape[:2]
         initial = self._states(states, batch, batched)
         ends = self._lengths(lengths, steps, batch, batched)
@@ -267,7 +282,7 @@ class _Stack(Module):
         out = inputs[0]
         for k in range(self.num_layers):
             if k and self.dropout:
-                out = dropout(out, self.dropout, self.training, self.rng)
+                out = dropout(out, self.dropout, self.training and not one, self.rng)
             ways = []
             for d in range(self.directions):
                 at = k * self.directions + d
@@ -285,29 +300,33 @@ class _Stack(Module):
             out = ways[0] if len(ways) == 1 else concatenate(ways, axis=-1)
         if not batched:
             out = out[:, 0]
-        elif self.batch_first:
+        elif batch_first:
             out = swapaxes(out, 0, 1)
         last_states = [_stacked([f[k] for f in finals]) for k in range(len(self.cell.states))]
         return out, last_states if batched else [s[:, 0] for s in last_states], batched
 
-    _constants: tuple[int, dict[str, dict[str, Tensor]]] = (-1, {})  # (changes, the arrays by suffix)
+    _constants: _Constants | None = None
 
     def _constant(self, suffix: str) -> Mapping[str, Tensor]:
         """The arrays where nobody records: the same objects until a parameter changes, so what is made of them is kept."""
-        if self._constants[0] != changes[0]:
-            self._constants = changes[0], {}
-        known = self._constants[1]
-        if suffix not in known:
-            known[suffix] = self._arrays(suffix)
-        return known[suffix]
+        kept = self._constants
+        if kept is None or kept.changes != changes[0]:
+            kept = self._constants = _Constants(changes[0])
+        if suffix not in kept.arrays:
+            kept.arrays[suffix] = self._arrays(suffix)
+        return kept.arrays[suffix]
 
     _stream: tuple[int, Callable[[Any, Any], Any]] | None = None  # (changes, a step as prepared by the last one)
 
     def __setattr__(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
-        if name not in ("_stream", "_constants"):
-            object.__setattr__(self, "_stream", None)
-            object.__setattr__(self, "_constants", (-1, {}))
+        if name not in _PREPARED:
+            for kept in _PREPARED:
+                object.__setattr__(self, kept, None)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies and pickles prepare anew: what is prepared speaks of memory by address."""
+        return {name: value for name, value in vars(self).items() if name not in _PREPARED}
 
     def _step(self, x: Any, states: Any) -> tuple[Tensor, Any]:
         """One step of all layers without a graph; x (B, axis) or (axis,). The second step of a kind finds all prepared."""
@@ -335,12 +354,7 @@ class _Stack(Module):
                 raise ShapeError(
                     message(name, f"a step takes (batch, {width}) or ({width},)", {self.cell.inputs[0]: lifted[0]})
                 )
-            training, self.training = self.training, False
-            first, self.batch_first = self.batch_first, False
-            try:
-                out, new, _ = self._run(tuple(v[None] for v in lifted), states, None, stream=states is not None)
-            finally:
-                self.training, self.batch_first = training, first
+            out, new, _ = self._run(tuple(v[None] for v in lifted), states, None, True, states is not None)
             if not self._recordings and mode.guard is None:
                 self._prepare(lifted, new)
         return out[0], new
@@ -366,8 +380,17 @@ def _prepared(
     several, alone = len(inputs) > 1, type(pack(states)) is Tensor
     last: Any = None  # what was returned, of which nothing need be asked when it comes back
     last_arrays: list[np.ndarray] = []
+    free = threading.Lock()  # the stepper has one memory; who finds it in use takes the long way
 
     def step(x: Any, states: Any) -> Any:
+        if not free.acquire(blocking=False):
+            return None
+        try:
+            return in_turn(x, states)
+        finally:
+            free.release()
+
+    def in_turn(x: Any, states: Any) -> Any:
         nonlocal last, last_arrays
         xs = [v.data if type(v) is Tensor else v for v in x] if several else [x.data if type(x) is Tensor else x]
         if [getattr(v, "shape", None) for v in xs] != wanted or [v.dtype for v in xs] != dtypes:
