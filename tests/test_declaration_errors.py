@@ -66,6 +66,8 @@ BODIES = [
     ("einsum", "h = tl.einsum('hi,bi->bh', W.h, x)", 2, tl.TraceError, ["`einsum`: is not allowed"]),
     ("method T", f"a = {SUM}; h = a.T", 3, tl.TraceError, ["a traced value has no attribute 'T'", "allowed are"]),
     ("method unknown", f"a = {SUM}; h = a.view()", 3, tl.TraceError, ["a traced value has no attribute 'view'"]),
+    ("comparisons added", "h = 0.5 * h + 0.1 * ((x > 0) + (x < 0.3))", 2, tl.TraceError, ["counts with comparisons alone", "tl.where(a > b, 1.0, 0.0)"]),
+    ("a comparison negated", "h = h * -(x > 0)", 2, tl.TraceError, ["counts with comparisons alone"]),
     ("tensor on the right", f"h = {SUM} + CONSTANT", 2, tl.TraceError, ["meets Tensor", "(2,) float32", "declare it as a parameter"]),
     ("tensor on the left", f"h = CONSTANT * ({SUM})", 2, tl.TraceError, ["meets Tensor", "declare it as a parameter"]),
     ("array on the right", f"h = {SUM} + ARRAY", 2, tl.TraceError, ["meets ndarray", "(2,) float64", "declare it as a parameter"]),

@@ -259,6 +259,19 @@ class Node(Value):
         return f"{self.op.name}({', '.join(parts)})"
 
 
+BOOLEAN = (
+    "less",
+    "less_equal",
+    "greater",
+    "greater_equal",
+    "equal",
+    "not_equal",
+    "logical_and",
+    "logical_or",
+    "logical_not",
+)
+
+
 class Trace:
     """The maker of Nodes, with its own table of what was made: names and sharing never leak between traces."""
 
@@ -297,6 +310,14 @@ class Trace:
                 raise TraceError(
                     message(op.name, f"{arg!r} belongs to another declared function", remedy="pass it as an argument")
                 )
+        if op.name in ("add", "sub", "neg") and all(isinstance(a, Node) and a.op and a.op.name in BOOLEAN for a in args):
+            raise TraceError(
+                message(
+                    op.name,
+                    "counts with comparisons alone, which NumPy takes for `or`",
+                    remedy="make numbers of them: tl.where(a > b, 1.0, 0.0), or 1.0 * (a > b)",
+                )
+            )
         key = (
             op.name,
             id(op),

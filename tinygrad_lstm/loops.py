@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from .codegen import Names, imports, number, typed_code
-from .graph import Node, reachable
+from .graph import BOOLEAN, Node, reachable
 from .kernels import native
 from .plan import Plan, varies
 
@@ -731,17 +731,6 @@ RESERVED = (
     "nan inf exp expm1 log log1p tanh sigmoid erf softplus sqrt sin cos tan sinh cosh floor abs min max "
     "range sums scratch vectors tape kept biases zeros packed output d_output "
 ).split()
-BOOLEAN = (
-    "less",
-    "less_equal",
-    "greater",
-    "greater_equal",
-    "equal",
-    "not_equal",
-    "logical_and",
-    "logical_or",
-    "logical_not",
-)
 
 
 def is_boolean(n: Node) -> bool:
