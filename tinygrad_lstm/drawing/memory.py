@@ -8,8 +8,10 @@ from itertools import pairwise
 from typing import Any
 
 from ..errors import ArgumentError, message
-from ..notation import expression, text_style
+from ..graph import reachable
+from ..notation import equation_lines, equations
 from .block import Block, Part, block, joins, output_name
+from .formula import quantities
 from .language import Markup, Sheet, escaped, indexed, plain
 from .place import Places, place
 from .route import Board, Net, Point
@@ -64,6 +66,8 @@ class Memory:
         self.block: Block = block(cell.graph)
         self.places: Places = place(self.block)
         self.joins = joins(self.block)
+        lines = equation_lines(cell.graph)
+        self.tips = {n.serial: f"{name} = {text}" for (_, n), (name, text) in zip(equations(cell.graph), lines, strict=False)}
         for room in range(4):  # more lines between the boxes, until every wire finds its way
             self._on_grid(room)
             self._route()
@@ -337,8 +341,8 @@ class Memory:
             )
 
     def quantities(self) -> list[tuple[str, Any]]:
-        """(name, value) of what has a name, in the order of computation."""
-        return [(p.name, p.node) for p in self.block.parts if p.name]
+        """(name, value) of every equation, in the order of computation."""
+        return quantities(self.cell.graph, self.block.regions)
 
     def _key(self, p: Part) -> str:
         if p.kind in ("input", "state"):
@@ -379,7 +383,7 @@ class Memory:
             )
 
     def _tip(self, p: Part) -> str:
-        return f"{p.name} = {expression(p.node, text_style(), lambda n: None, top=True)[0]}" if p.name else p.label
+        return self.tips.get(p.serial, p.label)
 
 
 def _along(points: list[Point]) -> list[Point]:
@@ -410,13 +414,20 @@ class Light:
             stack = [target]
             while stack:
                 p = stack.pop()
+                if id(p) in self.parts:
+                    continue
                 self.parts.add(id(p))
                 for s in p.sources:
                     if s.kind == "join" or (s.kind in ("layer", "pointwise") and not s.name):
                         stack.append(s)
                     else:
                         self.edge.add(id(s))
-        if not self.given:
+        if self.given:  # with what is named inside the parts in colour, on the way to what is asked for
+            lit = {s for p in b.parts if id(p) in self.parts for s in (*p.covers, p.serial)}
+            lit &= {n.serial for n in reachable([n for _, n in self.nodes])}
+            asked = dict(self.nodes)
+            self.nodes = [(n, v) for n, v in memory.quantities() if v.serial in lit and asked.get(n, v) is v]
+        else:
             self.edge = {id(p) for p in [*b.inputs, *b.states, *b.parts, *memory.joins]}
 
     def _find(self, memory: Memory, name: str) -> Part:
