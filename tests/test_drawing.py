@@ -780,3 +780,36 @@ def test_a_value_read_many_times_costs_no_more_time():
     assert len(drawing.dot) < 100_000
     assert spent < 5, f"{spent:.1f} s: exponential in the steps"
     assert len(draw(logistic, highlight="h").dot) < 100_000
+
+
+@tl.cell(输入="input", 状态="hidden", 记忆="hidden", W="hidden input", U="hidden hidden", b="hidden")
+def chinese(输入, /, 状态, 记忆, *, W, U, b):
+    """Wide letters everywhere."""
+    遗忘门 = sigmoid(W.遗忘 @ 输入 + U.遗忘 @ 状态 + b.遗忘)
+    候选 = tanh(W.候选 @ 输入 + U.候选 @ 状态 + b.候选)
+    记忆 = 遗忘门 * 记忆 + (1 - 遗忘门) * 候选
+    状态 = tanh(记忆)
+    return 状态, 记忆
+
+
+@pytest.mark.parametrize("options", [{"equations": True}, {"steps": 2}, {"rolled": True}], ids=str)
+def test_nothing_is_printed_on_wide_letters_and_circles_hold_them(options):
+    document = xml.dom.minidom.parseString(draw(chinese, **options).svg.encode())
+    seen = 0
+    for group in document.getElementsByTagName("g"):
+        runs = [n for n in group.childNodes if n.nodeName == "text" and n.firstChild and n.firstChild.data.strip()]
+        spans = []
+        for n in runs:
+            text, size = n.firstChild.data, float(n.getAttribute("font-size"))
+            width = sum(1.0 if ord(c) > 0x2E7F else 0.0 for c in text) * size
+            begin = float(n.getAttribute("x")) - (width / 2 if n.getAttribute("text-anchor") == "middle" else 0)
+            blank = 0.27 * size * (len(text) - len(text.lstrip()))
+            spans.append((n.getAttribute("y"), begin + blank, begin + blank + width))
+            seen += width > 0
+        for (y, _, end), (v, begin, _) in pairwise(spans):
+            assert y != v or end <= begin + 1.0
+        for circle in (n for n in group.childNodes if n.nodeName == "ellipse"):
+            left = float(circle.getAttribute("cx")) - float(circle.getAttribute("rx"))
+            right = float(circle.getAttribute("cx")) + float(circle.getAttribute("rx"))
+            assert all(left < begin and end < right for _, begin, end in spans)
+    assert seen > 3

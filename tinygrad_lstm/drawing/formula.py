@@ -8,7 +8,7 @@ from typing import Any
 
 from ..graph import Node, reachable
 from ..notation import GREEK, Style, equations, expression, text_style
-from .language import SIGNS, Markup, escaped
+from .language import SIGNS, Markup, after, escaped
 from .region import Region
 
 _TOKEN = re.compile("\ue000(\\d+)\ue001")
@@ -113,10 +113,10 @@ def _expanded(line: str, written: list[tuple[str, str]]) -> Markup:
     out, at = [], 0
     for m in _TOKEN.finditer(line):
         name, index = written[int(m.group(1))]
-        below = f'<sub><font point-size="9">{escaped(index)}</font></sub>' if index else ""
+        below = f'<sub><font point-size="9">{escaped(index)}</font></sub>{after(index)}' if index else ""
         out += [
             escaped(line[at : m.start()]) if m.start() > at else "",
-            f"<i>{escaped(_LETTERS.get(name, name))}</i>{below}",
+            f"<i>{escaped(_LETTERS.get(name, name))}</i>{after(name)}{below}",
         ]
         at = m.end()
     out.append(escaped(line[at:]) if at < len(line) else "")

@@ -12,7 +12,7 @@ from ..graph import reachable
 from ..notation import equation_lines, equations
 from .block import Block, Part, block, joins, output_name
 from .formula import quantities
-from .language import Markup, Sheet, escaped, indexed, plain
+from .language import Markup, Sheet, escaped, fitted, indexed, letters, plain
 from .place import Places, place
 from .route import Board, Net, Point
 
@@ -42,20 +42,20 @@ def half(p: Part) -> tuple[int, int]:
 
 def end(name: str) -> float:
     """The width of the circle of an input or output."""
-    return END if len(name) < 3 else min(16.0 + 6.0 * len(name), 46.0)
+    return END if letters(name) < 3 else min(16.0 + 6.0 * letters(name), 46.0)
 
 
 def end_label(name: str, index: str) -> str:
     return (
         indexed(name, index)
-        if len(name) < 3
-        else Markup(f'<font point-size="10">{indexed(plain(name, 7), index)}</font>')
+        if letters(name) < 3
+        else Markup(f'<font point-size="10">{indexed(fitted(name, 7), index)}</font>')
     )
 
 
 def _lines(name: str) -> int:
     """Lines of the grid that a name beside a part takes."""
-    return 1 + min(len(name), 10) // 2
+    return 1 + min(int(letters(name)), 10) // 2
 
 
 class Memory:
@@ -269,9 +269,9 @@ class Memory:
             if arriving:
                 sheet.text(
                     self.keys[id(p)],
-                    x - 12 - 4 * min(len(p.name), 8),
+                    x - 12 - 4 * min(letters(p.name), 8),
                     y,
-                    indexed(plain(p.name, 8), before),
+                    indexed(fitted(p.name, 8), before),
                     size=15,
                     kind="state",
                     faded=light.fades(p),
@@ -314,9 +314,9 @@ class Memory:
             if leaving:
                 sheet.text(
                     self.keys["state", k],
-                    x + 10 + 4 * min(len(b.states[k].name), 8),
+                    x + 10 + 4 * min(letters(b.states[k].name), 8),
                     y,
-                    indexed(plain(b.states[k].name, 8), now),
+                    indexed(fitted(b.states[k].name, 8), now),
                     size=15,
                     kind="state",
                     faded=light.fades(p, True),
@@ -377,9 +377,9 @@ class Memory:
         )
         if p.name:
             tx, ty = (mx + 10, y0 - 8) if p.kind == "layer" else (x1 + 7, y0 - 1)
-            name, small = plain(p.name, 10), 12 if len(p.name) < 4 else 10
+            name, small = fitted(p.name, 10), 12 if letters(p.name) < 4 else 10
             sheet.text(
-                f"{key} name", tx + 0.25 * small * (len(name) - 1), ty, indexed(name, now), size=small, faded=faded
+                f"{key} name", tx + 0.25 * small * (letters(name) - 1), ty, indexed(name, now), size=small, faded=faded
             )
 
     def _tip(self, p: Part) -> str:
