@@ -58,6 +58,14 @@ def test_cells_of_a_file(own, capsys):
     assert "A leaky sum" in capsys.readouterr().out
 
 
+def test_cells_of_a_file_that_imports_what_lies_beside_it(own, tmp_path, capsys):
+    (own.parent / "beside_it.py").write_text(OWN)
+    (own.parent / "use.py").write_text("from beside_it import leak as c\n")
+    before = list(sys.path)
+    assert find_cell(f"{tmp_path}/use.py:c").name == "leak"
+    assert sys.path == before
+
+
 @pytest.mark.parametrize(("suffix", "head"), [("svg", b"<"), ("dot", b"digraph"), ("png", b"\x89PNG")])
 def test_draw_writes_the_picture(tmp_path, capsys, suffix, head):
     path = tmp_path / f"picture.{suffix}"
@@ -97,6 +105,8 @@ def test_draw_passes_its_options_on(tmp_path, monkeypatch, own):
     assert (tmp_path / "leak.svg").read_text() == draw(find_cell(str(own)), steps=3, theme="dark").svg
     assert main(["draw", "lstm", "--highlight", "i,g", "-o", "two.svg"]) == 0
     assert (tmp_path / "two.svg").read_text() == draw(tl.cells.lstm, highlight=["i", "g"]).svg
+    assert main(["draw", "lstm", "--highlight", " i, g", "-o", "blanks.svg"]) == 0
+    assert (tmp_path / "blanks.svg").read_text() == (tmp_path / "two.svg").read_text()
 
 
 def test_ops_is_the_table(capsys):
@@ -124,6 +134,9 @@ def test_bench_without_the_source_tree_says_where_it_is(tmp_path):
         (["show", "none.py:x"], ["no file none.py"]),
         (["show", "{own}:lek"], ["no cell 'lek'", ":leak"]),
         (["draw", "lstm", "--highlight", "z", "-o", "x.svg"], ["z"]),
+        (["draw", "lstm", "--highlight", "", "-o", "x.svg"], ["--highlight '' names no quantity", "i,g"]),
+        (["draw", "lstm", "--highlight", "c,,h", "-o", "x.svg"], ["--highlight 'c,,h' names no quantity"]),
+        (["draw", "--all", "x", "--highlight", ""], ["leave out --highlight"]),
         (["draw", "lstm", "-o", "no/such/folder/x.svg"], ["no/such/folder"]),
         (["draw"], ["which cell?", "lstm_peephole", "--all DIR"]),
         (["draw", "lstm", "--all", "x", "--steps", "3", "--rolled"], ["leave out --steps, --rolled"]),

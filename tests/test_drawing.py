@@ -1,6 +1,7 @@
 """Pictures: what is in them, that no wire runs through a box, that they grow with nothing but what they show."""
 
 import doctest
+import html
 import re
 import runpy
 import shutil
@@ -625,3 +626,190 @@ def test_a_failed_save_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
     with pytest.raises(tl.FileError, match=r"cannot write .*No space left"):
         draw(cells.rnn).save(path)
     assert [p.name for p in tmp_path.iterdir()] == ["a.svg"] and path.read_text() == "old"
+
+
+# -------------------------------------------------------------------------------- pictures say what the equations say
+WEIGHTS = {"x": "input", "h": "hidden", "W": "hidden input", "U": "hidden hidden"}
+
+
+def lines_of(cell, **options):
+    """The equations of a picture without spaces, one a line."""
+    drawing = draw(cell, **{"equations": True, **options})
+    labels = re.findall(r'^  "equation \d+" \[label=<(.*?)>, pos=', drawing.dot, re.M)
+    return [html.unescape(re.sub(r"<[^>]*>|\s", "", label)).replace("\u00a0", "") for label in labels]
+
+
+@tl.cell(**WEIGHTS)
+def scaled(x, /, h, *, W, U):
+    a = tanh(W @ x + U @ h)
+    return 0.5 * h + a * exp(-tl.mean(a, axis=-1, keepdims=True))
+
+
+@tl.cell(**WEIGHTS)
+def shared_out(x, /, h, *, W, U):
+    a = tanh(W @ x + U @ h)
+    return a / (1 + tl.sum(a, axis=-1, keepdims=True))
+
+
+@tl.cell(**WEIGHTS)
+def chosen(x, /, h, *, W, U):
+    a = tanh(W @ x + U @ h)
+    return where(a > tl.mean(a, axis=-1, keepdims=True), a, 0)
+
+
+@tl.cell(**WEIGHTS)
+def spread(x, /, h, *, W, U):
+    a = tanh(W @ x + U @ h)
+    return a * (tl.max(a, axis=-1, keepdims=True) - tl.min(a, axis=-1, keepdims=True))
+
+
+@tl.cell(**WEIGHTS)
+def rooted(x, /, h, *, W, U):
+    a = tanh(W @ x + U @ h)
+    return a / tl.sqrt(tl.mean(a * a, axis=-1, keepdims=True) + 1e-5)
+
+
+@tl.cell(**WEIGHTS)
+def twice_soft(x, /, h, *, W, U):
+    a = tanh(W @ x + U @ h)
+    e = exp(a)
+    return e / tl.sum(a, axis=-1, keepdims=True)
+
+
+@pytest.mark.parametrize(
+    ("cell", "equation", "labels"),
+    [
+        (scaled, "ht=0.5×ht−1+at×exp(−mean(at))", {"mean", "exp", "×", "+"}),
+        (shared_out, "ht=at/(1+sum(at))", {"sum", "1+", "÷"}),
+        (chosen, "ht=where(at>mean(at),at,0)", {"mean", ">", "where"}),
+        (spread, "ht=at×(max(at)−min(at))", {"max", "min", "−", "×"}),
+        (rooted, "ht=at/sqrt(mean(at×at)+1e−05)".replace("sqrt", "√"), {"mean", "√", "÷"}),
+        (twice_soft, "ht=et/sum(at)", {"sum", "÷", "exp"}),
+    ],
+    ids=lambda v: getattr(v, "name", ""),
+)
+def test_a_reduction_is_drawn_and_written_as_what_it_is(cell, equation, labels):
+    assert lines_of(cell)[-1] == equation
+    shown = {p.label for p in block(cell.graph).parts}
+    assert labels <= shown
+    assert not {"softmax", "norm"} & shown
+    assert Memory(cell).stray == []
+
+
+def test_a_softmax_does_not_take_in_what_follows_it():
+    @tl.cell(c="hidden", q="hidden", h="hidden")
+    def following(c, q, /, h):
+        p = tl.softmax(c * q, axis=-1)
+        h = abs(p * c) / (1 + tl.sum(p * p, axis=-1, keepdims=True)) - tl.minimum(c, 0)
+        return h
+
+    found = parts(following)
+    assert found["p"].label == "softmax" and found["h"].label == "−"
+    assert lines_of(following)[0] == "pt=softmax(ct×qt)"
+    assert lines_of(following)[-1].startswith("ht=abs(") and "softmax" not in lines_of(following)[-1]
+    assert lines_of(following, equations=False, highlight="p") == ["pt=softmax(ct×qt)"]
+    lit = [re.findall(r'"([^"]+)" -> "([^"]+)" \[[^\]]*#c2410c', draw(following, highlight=n).dot) for n in "ph"]
+    assert lit[0] != lit[1]
+
+
+def test_a_gain_belongs_to_a_norm_and_to_nothing_else():
+    @tl.cell(h="hidden", s="hidden", x="hidden")
+    def doubled(x, /, h, *, s):
+        return s * tl.softmax(x + h)
+
+    assert [p.label for p in block(doubled.graph).parts] == ["+", "softmax", "linear"]
+
+    @tl.cell(h="hidden", x="hidden")
+    def less(x, /, h):
+        a = x + h
+        d = a - tl.mean(a, axis=-1, keepdims=True)
+        return 1 - d / tl.sqrt(tl.mean(d**2, axis=-1, keepdims=True) + 1e-5)
+
+    assert [p.label for p in block(less.graph).parts] == ["+", "norm", "1−"]
+
+
+def test_every_equation_that_is_printed_is_in_the_picture():
+    @tl.cell(x="input", h="hidden", z="hidden", k="hidden", gain="hidden", b="hidden", W="hidden input", U="hidden hidden")
+    def steps(x, /, h, z, k, *, W, U, gain, b):
+        a = W @ x + U @ h
+        mu = tl.mean(a, axis=-1, keepdims=True)
+        v = tl.mean((a - mu) * (a - mu), axis=-1, keepdims=True)
+        n = (a - mu) / tl.sqrt(v + 1e-5)
+        h = tanh(gain * n + b)
+        return h, h, z
+
+    assert [line.partition("=")[0] for line in lines_of(steps) if "part" not in line.partition("=")[0]] == [
+        "at", "mut".replace("mu", "μ"), "vt", "nt", "ht", "zt", "kt"
+    ]  # fmt: skip
+    assert "zt=ht" in lines_of(steps) and "kt=zt−1" in lines_of(steps)
+    assert "ht=tanh(gain×nt+b)" in lines_of(steps)
+    assert len(lines_of(steps)) == len(str(steps).split("\n\n")[1].splitlines())
+
+
+def test_an_operation_of_a_users_own_keeps_its_name():
+    hardsigmoid = tl.elementwise(
+        "hardsigmoid", symbol="hardsigmoid", code="0.5 + 0.2 * {0}", vjp=lambda g, y, x: (0.2 * g,)
+    )
+
+    @tl.cell(**WEIGHTS)
+    def hard(x, /, h, *, W, U):
+        return hardsigmoid(W @ x) * sigmoid(U @ h)
+
+    assert lines_of(hard) == ["ht=hardsigmoid(Wxt)×σ(Uht−1)"]
+
+
+def test_constants_are_written_in_full():
+    @tl.cell(x="hidden", h="hidden")
+    def constant(x, /, h):
+        return 0.123456789 * h + 1234567.0 * x
+
+    assert lines_of(constant) == ["ht=0.123456789×ht−1+1234567×xt"]
+
+
+def test_a_value_read_many_times_costs_no_more_time():
+    @tl.cell(x="hidden", h="hidden")
+    def logistic(x, /, h):
+        h = sigmoid(x + h)
+        for _ in range(24):
+            h = 3.7 * h * (1 - h)
+        return h
+
+    began = time.process_time()
+    drawing = draw(logistic, equations=True)
+    spent = time.process_time() - began
+    assert len(drawing.dot) < 100_000
+    assert spent < 5, f"{spent:.1f} s: exponential in the steps"
+    assert len(draw(logistic, highlight="h").dot) < 100_000
+
+
+@tl.cell(输入="input", 状态="hidden", 记忆="hidden", W="hidden input", U="hidden hidden", b="hidden")
+def chinese(输入, /, 状态, 记忆, *, W, U, b):
+    """Wide letters everywhere."""
+    遗忘门 = sigmoid(W.遗忘 @ 输入 + U.遗忘 @ 状态 + b.遗忘)
+    候选 = tanh(W.候选 @ 输入 + U.候选 @ 状态 + b.候选)
+    记忆 = 遗忘门 * 记忆 + (1 - 遗忘门) * 候选
+    状态 = tanh(记忆)
+    return 状态, 记忆
+
+
+@pytest.mark.parametrize("options", [{"equations": True}, {"steps": 2}, {"rolled": True}], ids=str)
+def test_nothing_is_printed_on_wide_letters_and_circles_hold_them(options):
+    document = xml.dom.minidom.parseString(draw(chinese, **options).svg.encode())
+    seen = 0
+    for group in document.getElementsByTagName("g"):
+        runs = [n for n in group.childNodes if n.nodeName == "text" and n.firstChild and n.firstChild.data.strip()]
+        spans = []
+        for n in runs:
+            text, size = n.firstChild.data, float(n.getAttribute("font-size"))
+            width = sum(1.0 if ord(c) > 0x2E7F else 0.0 for c in text) * size
+            begin = float(n.getAttribute("x")) - (width / 2 if n.getAttribute("text-anchor") == "middle" else 0)
+            blank = 0.27 * size * (len(text) - len(text.lstrip()))
+            spans.append((n.getAttribute("y"), begin + blank, begin + blank + width))
+            seen += width > 0
+        for (y, _, end), (v, begin, _) in pairwise(spans):
+            assert y != v or end <= begin + 1.0
+        for circle in (n for n in group.childNodes if n.nodeName == "ellipse"):
+            left = float(circle.getAttribute("cx")) - float(circle.getAttribute("rx"))
+            right = float(circle.getAttribute("cx")) + float(circle.getAttribute("rx"))
+            assert all(left < begin and end < right for _, begin, end in spans)
+    assert seen > 3

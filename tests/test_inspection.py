@@ -511,6 +511,23 @@ def test_memory_of_parts_layouts_and_models(rng):
         tl.memory_map(model, tokens, part="l0")
 
 
+@pytest.mark.parametrize(
+    ("module", "shape", "remedy"),
+    [
+        (tl.nn.LSTMCell(4, 3), (5, 4), "xs[:1]"),
+        (tl.nn.LSTM(4, 3), (2, 5, 4), "xs[:, :1]"),
+        (tl.nn.LSTM(4, 3, batch_first=True), (5, 2, 4), "xs[:1]"),
+    ],
+)
+def test_memory_of_several_sequences_says_how_to_take_one(module, shape, remedy):
+    xs = np.ones(shape)
+    with pytest.raises(tl.ShapeError, match="maps one sequence") as found:
+        tl.memory_map(module, xs)
+    assert str(found.value).endswith(f"\n  {remedy}")
+    taken = xs[:1] if remedy == "xs[:1]" else xs[:, :1]
+    assert tl.memory_map(module, taken).steps in (1, 2)
+
+
 def test_far_beyond_what_float32_holds(rng):
     """A linear network that halves: 0.5^T is a number, beyond the squares of float64 too."""
 

@@ -224,6 +224,22 @@ def test_a_row_of_ones_own(rng):
     assert band([-3.0, -0.5, 1.0, 5.0, np.nan], 2.0).tolist()[:4] == [-3.0, 0.0, 1.0, 2.0]
 
 
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("min(1.0, max(0.0, {0}))", lambda x: np.clip(x, 0, 1)),
+        ("max(max({0}, -{0}), min({0}, 1) - 1)", np.abs),
+        ("min({0} if {0} > 0 else 2, 1.5)", lambda x: np.minimum(np.where(x > 0, x, 2), 1.5)),
+        ("2 * max({0} > 0 and {0} < 2, {0})", lambda x: 2 * np.maximum((x > 0) & (x < 2), x)),
+    ],
+)
+def test_min_and_max_of_whatever_one_likes(code, expected):
+    own = tl.elementwise("own_extremes", code=code, vjp=(None,))
+    x = np.linspace(-3, 3, codegen.BIG, dtype=np.float32)
+    for given in (x[:: len(x) // 50], x):
+        np.testing.assert_array_equal(own(given).numpy(), expected(given).astype(np.float32))
+
+
 def test_kernels_know_what_a_row_may_call():
     assert set(codegen.VECTORMATH + codegen.MATH + codegen.NUMPY) == set(ops.CALLABLE) - {"abs", "min", "max"}
 

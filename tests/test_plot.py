@@ -265,6 +265,47 @@ def test_save(tmp_path, suffix, head):
     assert repr(picture) == "<plot of two points>"
 
 
+ODD = "a\x00b\x0cc\x1bd\ufffee\ud800f"
+SEEN = "a\u2400b\u240cc\u241bd\ufffde\ufffdf"
+DOLLARS = r"$x_{ to $20, \$5"
+
+
+def drawings(name):
+    """Every place of every plot that a name of the user's comes to."""
+    levels = {f"{name} level": 1.0}
+    layer = tl.nn.Recurrent(tl.cells.rnn, input=2, hidden=3, seed=0)
+    seen = tl.memory_map(layer, np.ones((4, 2), np.float32))
+    return {
+        "gates": (tl.plot.gates({name: np.eye(2)}, over=[name, "b"], labels=[name, "b"], title=f"{name} title"), 4),
+        "text": (tl.plot.text([name, "b"], [1.0, -1.0], title=f"{name} title"), 2),
+        "memory": (tl.plot.memory({name: seen, "b": seen}, title=f"{name} title"), 2),
+        "losses": (tl.plot.losses({name: [1, 2], "b": [1, 2]}, baselines=levels, y_label=name, title=f"{name} title"), 4),
+        "lines": (tl.plot.lines({name: [1, 2], "b": [1, 2]}, levels=levels, x_label=name, y_label=name, log_y=True, title=f"{name} title"), 5),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "shown"), [(ODD, SEEN), (DOLLARS, DOLLARS), ("cost in $ and $", "cost in $ and $")])
+def test_names_are_shown_letter_by_letter(name, shown):
+    for kind, (drawn, times) in drawings(name).items():
+        words = "".join(" ".join(ElementTree.fromstring(drawn.svg).itertext()).split()).replace("\u00a0", "")
+        assert words.count(shown.replace(" ", "")) == times, kind
+        assert drawn.title == f"{shown} title"
+        assert f"<title>{html.escape(shown)} title</title>".encode() in drawn.html.encode()
+        assert drawn.png(dpi=20).startswith(b"\x89PNG") and drawn.pdf().startswith(b"%PDF")
+
+
+def test_a_logarithmic_axis_has_powers():
+    words = "".join(ElementTree.fromstring(tl.plot.lines({"a": [1, 1000]}, log_y=True).svg).itertext())
+    assert "$" not in words and "mathdefault" not in words
+
+
+def test_many_curves_are_told_apart():
+    curves = {str(k): [1.0, 2.0] for k in range(36)}
+    for drawn, every in ((tl.plot.lines(curves), 1), (tl.plot.losses(curves), 2)):
+        found = drawn.figure.axes[0].get_lines()[every - 1 :: every]
+        assert len({(line.get_color(), str(line._dash_pattern)) for line in found}) == 36
+
+
 # -------------------------------------------------------------------------------------------------------------- errors
 @pytest.mark.parametrize(
     ("call", "kind", "words"),
@@ -291,6 +332,16 @@ def test_save(tmp_path, suffix, head):
         (lambda: tl.plot.losses({}), tl.ArgumentError, "there is no run to show"),
         (lambda: tl.plot.lines({"a": ([1, 2], [1])}), tl.ShapeError, "a: x and y are lists of one length"),
         (lambda: tl.plot.lines({}), tl.ArgumentError, "there is no curve to show"),
+        (lambda: tl.plot.lines([1, 2]), tl.ArgumentError, "takes curves by name"),
+        (lambda: tl.plot.lines({"a": 5}), tl.ShapeError, "a: x and y are lists of one length"),
+        (lambda: tl.plot.lines({"a": (1, 2)}), tl.ShapeError, "a: x and y are lists of one length"),
+        (lambda: tl.plot.gates(np.zeros((3, 2)), units=3), tl.ArgumentError, "units are whole numbers"),
+        (lambda: tl.plot.gates(np.zeros((3, 2)), units=[1.5]), tl.ArgumentError, "units=[0, 3]"),
+        (lambda: tl.plot.gates(np.zeros((3, 5, 2)), sample=1.0), tl.ArgumentError, "sample is a whole number"),
+        (lambda: tl.plot.text("abc", [1, 2, 3], columns=2.5), tl.ArgumentError, "columns is a whole number"),
+        (lambda: tl.plot.text("", [], columns=0), tl.ArgumentError, "columns is at least 1"),
+        (lambda: tl.plot.text("a", [1.0], limit="b"), tl.ArgumentError, "limit is a positive number"),
+        (lambda: tl.plot.lines({"a": [1]}).save(None), tl.ArgumentError, "takes the path of a file"),
         (lambda: tl.plot.lines({"a": [1]}).save("a.jpg"), tl.ArgumentError, ".svg .png .pdf .html"),
         (lambda: tl.plot.lines({"a": [1]}).save("no/such/folder/a.svg"), tl.FileError, "make it first"),
     ],

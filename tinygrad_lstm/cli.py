@@ -124,8 +124,11 @@ def _draw(options: argparse.Namespace) -> int:
         raise ArgumentError(message("draw", "which cell?", remedy=f"one of {', '.join(built_in())}; or --all DIR"))
     cell = find_cell(options.cell)
     wanted = {name: getattr(options, name) for name in ("steps", "rolled", "equations", "theme")}
-    if options.highlight:
-        names = options.highlight.split(",")
+    if options.highlight is not None:
+        names = [name.strip() for name in options.highlight.split(",")]
+        if not all(names):
+            problem = f"--highlight {options.highlight!r} names no quantity"
+            raise ArgumentError(message("draw", problem, remedy="write one, or several with commas: --highlight i,g"))
         wanted["highlight"] = names if len(names) > 1 else names[0]
     path = options.output or Path(f"{cell.name}.svg")
     draw(cell, **{name: value for name, value in wanted.items() if value}).save(path)
@@ -135,7 +138,7 @@ def _draw(options: argparse.Namespace) -> int:
 
 def _draw_all(options: argparse.Namespace) -> int:
     """Every picture that explains a cell, or all built-in cells: CELL-WAY.svg, and a page with CELL.html."""
-    if given := [f"--{n}" for n in ("output", "highlight", "steps", "rolled", "equations") if getattr(options, n)]:
+    if given := [f"--{n}" for n in ("output", "highlight", "steps", "rolled", "equations") if getattr(options, n) not in (None, False)]:
         raise ArgumentError(message("draw", f"--all draws every picture; leave out {', '.join(given)}"))
     chosen = built_in().values() if options.cell is None else [find_cell(options.cell)]
     theme = options.theme or "light"
@@ -238,6 +241,8 @@ def find_cell(text: str) -> Cell:
         raise ArgumentError(message("cell", f"no built-in cell {text!r}", remedy=remedy))
     if not Path(path).is_file():
         raise FileError(message("cell", f"there is no file {path}"))
+    folder = str(Path(path).resolve().parent)
+    sys.path.insert(0, folder)  # as `python file.py`: what lies beside it can be imported
     try:
         scope = runpy.run_path(path)
     except OURS:
@@ -249,6 +254,9 @@ def find_cell(text: str) -> Cell:
         raise ArgumentError(
             message("cell", f"{place}: {type(error).__name__}: {error}", remedy="the file must run")
         ) from None
+    finally:
+        if folder in sys.path:
+            sys.path.remove(folder)
     found = {key: value for key, value in scope.items() if isinstance(value, Cell)}
     if name in found:
         return found[name]

@@ -337,7 +337,8 @@ class _Scalar(ast.NodeTransformer):
     def visit_Call(self, node: ast.Call) -> Any:
         self.generic_visit(node)
         if isinstance(node.func, ast.Name) and node.func.id in ("min", "max") and len(node.args) == 2:
-            return _expression((_LOWER if node.func.id == "min" else _LARGER).format(*map(ast.unparse, node.args)))
+            a, b = (f"({ast.unparse(arg)})" for arg in node.args)
+            return _expression((_LOWER if node.func.id == "min" else _LARGER).format(a, b))
         return node
 
 

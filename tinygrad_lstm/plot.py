@@ -43,6 +43,7 @@ LESS, MORE = (0.70, 0.09, 0.17), (0.13, 0.40, 0.67)  # the ends of RdBu
 DEEPEST = 0.7  # what of the colour is behind a letter at most
 MONO = "'DejaVu Sans Mono', Menlo, 'Liberation Mono', 'Courier New', monospace"  # of one width, 0.6 em
 WIDEST = 14.0  # inches
+UNWRITABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")  # what no XML may hold
 FLOOR = 1e-12  # a norm below this is not drawn: nothing is left
 SUFFIXES = (".svg", ".png", ".pdf", ".html")
 
@@ -58,7 +59,7 @@ class Plot:
     """
 
     def __init__(self, figure: Any, title: str, page: str | None = None):
-        self.figure, self.title, self._page = figure, title, page
+        self.figure, self.title, self._page = figure, _legible(title), page
 
     @cached_property
     def svg(self) -> str:
@@ -99,7 +100,10 @@ class Plot:
         ------
         ArgumentError : another suffix. FileError : the folder does not exist or cannot be written to.
         """
-        target = Path(path)
+        try:
+            target = Path(path)
+        except TypeError:
+            raise ArgumentError(message("save", "takes the path of a file", {"path": path}, "'plot.svg'")) from None
         form = target.suffix.lower()
         if form not in SUFFIXES:
             remedy = f"end it in one of {' '.join(SUFFIXES)}"
@@ -252,7 +256,7 @@ def gates(
         _heat(figure, ax, array.T, own, name, "unit" if labels is None else "")
         ax.tick_params(labelbottom=ax is axes[-1], bottom=ax is axes[-1] and words is None)
     _words(axes[-1], words, steps, width)
-    figure.suptitle(title, fontsize=11, color=INK)
+    figure.suptitle(_shown(title), fontsize=11, color=INK)
     return Plot(figure, title)
 
 
@@ -265,10 +269,10 @@ def _heat(figure: Any, ax: Any, array: Array, rows: Sequence[str], name: str, y_
         scale = {"cmap": "RdBu", "vmin": -top, "vmax": top}
     image = ax.imshow(array, aspect="auto", interpolation="nearest", **scale)
     every = -(-len(rows) // 16)
-    ax.set_yticks(range(0, len(rows), every), [rows[k] for k in range(0, len(rows), every)])
+    ax.set_yticks(range(0, len(rows), every), [_shown(rows[k]) for k in range(0, len(rows), every)])
     ax.tick_params(left=any(rows))
     ax.set_ylabel(y_label if any(rows) else "")
-    ax.set_title(name, loc="left", fontsize=10)
+    ax.set_title(_shown(name), loc="left", fontsize=10)
     ax.grid(False)
     bar = figure.colorbar(image, ax=ax, pad=0.01, fraction=0.03, aspect=max(6, 3 * len(rows)))
     bar.outline.set_visible(False)
@@ -280,7 +284,7 @@ def _words(ax: Any, words: list[str] | None, steps: int, width: float) -> None:
         return
     every = max(1, math.ceil(steps * 0.13 / (width - 1.6)))
     turned = max(map(_columns, words)) * 0.085 > (width - 1.6) / steps * every
-    shown = [w.replace("\n", "↵").replace("$", r"\$") for w in words]
+    shown = [_shown(w.replace("\n", "↵")) for w in words]
     ax.set_xticks(
         range(0, steps, every), shown[::every], rotation=90 if turned else 0, family=_fonts("DejaVu Sans Mono")
     )
@@ -314,7 +318,7 @@ def text(
     >>> tl.plot.text("f(x)", [0.0, 1.0, 1.0, 0.0], title="inside brackets")
     <plot of inside brackets>
     """
-    pieces = list(tokens)
+    pieces = [_legible(piece) for piece in tokens]
     numbers = _numbers("plot.text", "values", values)
     if numbers.shape != (len(pieces),):
         problem = f"{len(pieces)} {'characters' if isinstance(tokens, str) else 'words'} take as many values"
@@ -322,9 +326,12 @@ def text(
             message("plot.text", problem, {"values": numbers}, "one unit of one sequence: seen['c'][:, 0, 3]")
         )
     finite = np.abs(numbers[np.isfinite(numbers)])
+    columns = _whole("plot.text", "columns", columns)
     top = limit if limit is not None else float(finite.max()) if finite.size and finite.max() > 0 else 1.0
-    if not top > 0:
+    if not isinstance(top, int | float | np.number) or not top > 0:
         raise ArgumentError(message("plot.text", "limit is a positive number", {"limit": limit}))
+    if columns < 1:
+        raise ArgumentError(message("plot.text", "columns is at least 1", {"columns": columns}))
     title = title or "a text and a unit"
     shares = np.clip(np.nan_to_num(numbers / top, nan=0.0), -1, 1)
     gap = "" if isinstance(tokens, str) else " "
@@ -341,12 +348,12 @@ def text(
     whole = np.add((wide, high), (0.3, 0.5))
     ax = figure.add_axes((*(0.15, 0.1) / whole, *(wide, high) / whole))
     ax.set_axis_off()
-    ax.set_title(title, loc="left")
+    ax.set_title(_shown(title), loc="left")
     ax.imshow(paper, aspect="auto", interpolation="nearest", extent=(0, columns, rows, 0))
     for row, line in enumerate(written):
         for at, run in _runs(line):
             ax.text(at, row + 0.72, run, family=_fonts("DejaVu Sans Mono"), fontsize=9, parse_math=False)
-    return Plot(figure, title, _spans(title, pieces, numbers, shares, gap))
+    return Plot(figure, title, _spans(_legible(title), pieces, numbers, shares, gap))
 
 
 def _set(pieces: Sequence[str], columns: int, spaced: bool) -> list[tuple[int, int]]:
@@ -441,13 +448,11 @@ def memory(maps: Any, *, state: str | None = None, title: str = "") -> Plot:
     figure, axes = _figure(6.4, 3.6 + (3.4 if single else 0.0), [1.0, 1.0] if single else [1.0])
     for k, (name, curve) in enumerate(curves.items()):
         distance = np.arange(len(curve))
-        axes[0].plot(
-            distance, np.where(curve >= FLOOR, curve, np.nan), color=COLOURS[k % 6], linestyle=DASHES[k % 6], label=name
-        )
+        axes[0].plot(distance, np.where(curve >= FLOOR, curve, np.nan), **_line(k), label=_shown(name))
     axes[0].set_yscale("log")
     axes[0].set_xlabel("distance t - k, in steps")
     axes[0].set_ylabel(f"mean {kind} norm of ds(t) / ds(k)".replace("  ", " "))
-    axes[0].set_title(title, loc="left")
+    axes[0].set_title(_shown(title), loc="left")
     _legend(axes[0])
     if single:
         name, norms = last, chosen[last]
@@ -499,18 +504,18 @@ def losses(
         if values.ndim != 1 or not values.size:
             problem = f"{name}: the losses are a list of numbers, at least one"
             raise ShapeError(message("plot.losses", problem, {name: values}))
-        colour = COLOURS[k % 6]
+        colour, mark = COLOURS[k % 6], _mark(k)
         steps = np.arange(1, len(values) + 1)
         ax.plot(steps, values, color=colour, alpha=0.25, linewidth=0.8)
-        ax.plot(steps, _running_mean(values), color=colour, linestyle=DASHES[k % 6], label=name)
+        ax.plot(steps, _running_mean(values), **_line(k), label=_shown(name))
         dots = [(at, value) for at, value in getattr(run, "evaluations", []) if isinstance(value, float)]
         if dots:
             at, height = zip(*dots, strict=True)
-            label = "held out" if single else f"{name}, held out"
-            ax.plot(at, height, linestyle="none", marker=MARKS[k % 6], color=colour, markersize=5, label=label)
+            label = "held out" if single else _shown(f"{name}, held out")
+            ax.plot(at, height, linestyle="none", marker=mark, color=colour, markersize=5, label=label)
     _levels(ax, baselines or {})
-    ax.set(xlabel="step of training", ylabel=y_label)
-    ax.set_title(title, loc="left")
+    ax.set(xlabel="step of training", ylabel=_shown(y_label))
+    ax.set_title(_shown(title), loc="left")
     if log:
         ax.set_yscale("log")
     _legend(ax)
@@ -540,19 +545,21 @@ def lines(
     >>> tl.plot.lines({"kept": 0.9 ** np.arange(50)}, x_label="step", y_label="of the value", title="forgetting")
     <plot of forgetting>
     """
-    title = title or ", ".join(curves)
+    if not isinstance(curves, Mapping):
+        raise ArgumentError(message("plot.lines", "takes curves by name", {"curves": curves}, "{'loss': [2.0, 1.0]}"))
+    named = _named("plot.lines", curves, "curve")
+    title = title or ", ".join(named)
     figure, (ax,) = _figure(6.4, 3.6, [1.0])
-    for k, (name, curve) in enumerate(_named("plot.lines", curves, "curve").items()):
+    for k, (name, curve) in enumerate(named.items()):
         pair = isinstance(curve, tuple) and len(curve) == 2
         y = _numbers("plot.lines", name, curve[1] if pair else curve)
-        x = _numbers("plot.lines", name, curve[0]) if pair else np.arange(len(y))
+        x = _numbers("plot.lines", name, curve[0]) if pair else np.arange(y.size)
         if x.shape != y.shape or x.ndim != 1:
             raise ShapeError(message("plot.lines", f"{name}: x and y are lists of one length", {"x": x, "y": y}))
-        mark = MARKS[k % 6] if marks else None
-        ax.plot(x, y, color=COLOURS[k % 6], linestyle=DASHES[k % 6], marker=mark, markersize=4.5, label=name)
+        ax.plot(x, y, **_line(k), marker=_mark(k) if marks else None, markersize=4.5, label=_shown(name))
     _levels(ax, levels or {})
-    ax.set(xlabel=x_label, ylabel=y_label)
-    ax.set_title(title, loc="left")
+    ax.set(xlabel=_shown(x_label), ylabel=_shown(y_label))
+    ax.set_title(_shown(title), loc="left")
     if log_x:
         ax.set_xscale("log")
         ticks = sorted({float(v) for line in ax.get_lines()[: len(curves)] for v in line.get_xdata()})
@@ -563,6 +570,15 @@ def lines(
         ax.set_yscale("log")
     _legend(ax)
     return Plot(figure, title)
+
+
+def _line(k: int) -> dict[str, Any]:
+    """The colour and the dashes of curve k: after six, the colours come again with the next dashes; 36 pairs."""
+    return {"color": COLOURS[k % 6], "linestyle": DASHES[(k + k // 6) % 6]}
+
+
+def _mark(k: int) -> str:
+    return MARKS[(k + k // 6) % 6]
 
 
 def _running_mean(values: Array, keep: float = 0.95) -> Array:
@@ -576,7 +592,7 @@ def _running_mean(values: Array, keep: float = 0.95) -> Array:
 def _levels(ax: Any, levels: Mapping[str, float]) -> None:
     for name, y in levels.items():
         ax.axhline(y, color=FAINT, linewidth=1.0, linestyle=(0, (1, 2)))
-        label = textwrap.fill(name, 16)
+        label = textwrap.fill(_shown(name), 16)
         ax.annotate(
             label, (1.01, y), xycoords=("axes fraction", "data"), ha="left", va="center", fontsize=8, color=FAINT
         )
@@ -623,6 +639,16 @@ def _steps(name: str, values: Any, sample: int, units: list[int] | None) -> Arra
         problem = f"{name} has units 0 to {array.shape[1] - 1}" + (f", not {wrong[0]}" if wrong else ": none chosen")
         raise ShapeError(message("plot.gates", problem, {name: array}))
     return array[:, units]
+
+
+def _legible(text: Any) -> str:
+    """A text as it can be written to a file: control characters by their pictures, what has none as �."""
+    return UNWRITABLE.sub(lambda found: chr(0x2400 + ord(found[0])) if found[0] < " " else "\ufffd", str(text))
+
+
+def _shown(text: Any) -> str:
+    """A text as matplotlib shows it letter by letter: a $ is a $."""
+    return _legible(text).replace("$", r"\$")
 
 
 def _whole(call: str, name: str, value: Any) -> int:

@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..graph import Node, Value, reachable
-from .language import sign
-from .region import Finder, Region
+from ..notation import text_style
+from .language import plain, sign
+from .region import Region, find
 
 
 @dataclass(eq=False)
@@ -144,15 +145,17 @@ class _Reader:
         return entry.serial not in self.exits and all(u.serial in covers for u in self.users[entry.serial])
 
     def _regions(self) -> tuple[dict[int, Region], dict[int, Region]]:
-        """Regions by their last value; and the same with the gain and the shift that follow some."""
+        """Regions by their last value; and the same with the gain and the shift, both learned, that follow a norm."""
         order = [n for n in self.order if n.serial not in self.fixed]
-        pure = Finder(order, self.moving, self.users, self.exits).find()
+        pure = find(order, self.users, self.exits)
         full = dict(pure)
         for n in order:
             moving = self.moving(n)
-            if len(moving) == 1 and self.alone(moving[0]) and _named(n, "mul", "div", "add", "sub") and self._scales(n):
+            if len(moving) == 1 and self.alone(moving[0]) and _named(n, "mul", "add") and len(_values(n)) == 2:
                 before = full.get(moving[0].serial)
-                if before is not None:
+                gain = _named(n, "mul") and moving[0].serial in pure
+                shift = _named(n, "add") and not _named(moving[0], "add")
+                if before is not None and before.label == "norm" and (gain or shift):
                     full[n.serial] = Region(before.entry, before.inside | {n.serial}, before.label)
         return pure, full
 
@@ -213,7 +216,7 @@ class _Reader:
         """A pointwise operation as a sign: ×, 1−, tanh, +γ."""
         op = n.op
         assert op is not None
-        symbol = sign(op.symbol)
+        symbol = sign(op.symbol or op.name)
         others = [a for a in n.args if not (isinstance(a, Value) and a.serial not in self.fixed)]
         if not others or op.infix == 0:
             return symbol
@@ -231,7 +234,7 @@ def _values(n: Node) -> list[Node]:
 
 
 def _number(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return plain(text_style().number(value), 8)
 
 
 def _names(graph: Any) -> dict[int, str]:
@@ -239,7 +242,7 @@ def _names(graph: Any) -> dict[int, str]:
     for name, n in graph.names.items():
         if n.op is not None:
             names.setdefault(n.serial, name)
-    for old, new in zip(graph.states, graph.new_states, strict=True):
+    for old, new in zip(reversed(graph.states), reversed(graph.new_states), strict=True):  # the first of two has it
         if new.op is not None:
             names[new.serial] = str(old.name)
     return names

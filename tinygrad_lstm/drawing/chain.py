@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .block import output_name
-from .language import Sheet, indexed, plain
+from .language import Sheet, fitted, indexed, letters
 from .memory import END, Memory, end, end_label
 
 BOX, TALL, GAP = 84.0, 58.0, 46.0  # a step, and the room between two
@@ -16,12 +16,12 @@ def rolled(cell: Any, sheet: Sheet) -> None:
     """One step, its inputs below, its output above, and a loop for every state."""
     states = [str(n.name) for n in cell.graph.states]
     tall = max(TALL, 30.0 + 22.0 * len(states))
-    sheet.shape("frame", "step", 0, 0, BOX, tall, plain(cell.name, 12), size=_size(cell.name))
+    sheet.shape("frame", "step", 0, 0, BOX, tall, fitted(cell.name, 12), size=_size(cell.name))
     _ends(cell, sheet, 0.0, tall, "step", "", "t")
     for k, name in enumerate(states):
         y, x = 10.0 + 9.0 * (len(states) - 1 - k), BOX / 2 + 30.0 + 26.0 * (len(states) - 1 - k)
         sheet.wire("step", "step", [(BOX / 2, -y), (x, -y), (x, y), (BOX / 2, y)], tip=f"{name} goes to the next step")
-        sheet.text(f"loop {name}", x + 12, 0, indexed(name), size=14, kind="state")
+        sheet.text(f"loop {name}", x + _beside(name) - 2, 0, indexed(fitted(name, 8)), size=14, kind="state")
 
 
 def unrolled(cell: Any, sheet: Sheet, steps: int, memory: Memory | None = None) -> list[tuple[int, bool]]:
@@ -42,7 +42,7 @@ def unrolled(cell: Any, sheet: Sheet, steps: int, memory: Memory | None = None) 
     x = 0.0
     before = [f"old {n}" for n in states]
     for k, n in enumerate(states):
-        sheet.text(before[k], x - 14, level[k], indexed(n, "−1"), size=14, kind="state")
+        sheet.text(before[k], x - _beside(n), level[k], indexed(fitted(n, 8), "−1"), size=14, kind="state")
     begin = [x] * len(states)
     for place, t in enumerate(shown):
         last = place == len(shown) - 1
@@ -75,7 +75,7 @@ def unrolled(cell: Any, sheet: Sheet, steps: int, memory: Memory | None = None) 
         if t is None:
             sheet.text(key, centre, 0, "…", size=24, kind="faint")
         else:
-            sheet.shape("frame", key, centre, 0, wide, tall, plain(cell.name, 12), size=_size(cell.name))
+            sheet.shape("frame", key, centre, 0, wide, tall, fitted(cell.name, 12), size=_size(cell.name))
             _ends(cell, sheet, centre, tall, key, f"{t} ", str(t))
         for k, n in enumerate(states):
             sheet.wire(before[k], key, [(begin[k], level[k]), (centre - wide / 2, level[k])], tip=n)
@@ -85,14 +85,19 @@ def unrolled(cell: Any, sheet: Sheet, steps: int, memory: Memory | None = None) 
     if drawn[-1][1]:  # in full: it has the ends of its own states
         return drawn
     for k, n in enumerate(states):
-        sheet.text(f"new {n}", x + GAP - 12 + 14, level[k], indexed(n, str(steps - 1)), size=14, kind="state")
+        sheet.text(f"new {n}", x + GAP - 12 + _beside(n), level[k], indexed(fitted(n, 8), str(steps - 1)), size=14, kind="state")
         sheet.wire(before[k], f"new {n}", [(begin[k], level[k]), (x + GAP - 12, level[k])], tip=n)
     return drawn
 
 
+def _beside(name: str) -> float:
+    """From the end of a wire to the middle of the name of a state."""
+    return 10 + 4 * min(letters(name), 8)
+
+
 def _size(name: str) -> float:
     """Letters small enough for a name to stand in a step."""
-    return 15 if len(name) < 8 else 12 if len(name) < 11 else 10
+    return 15 if letters(name) < 8 else 12 if letters(name) < 11 else 10
 
 
 def _ends(cell: Any, sheet: Sheet, x: float, tall: float, box: str, key: str, index: str) -> None:

@@ -144,7 +144,7 @@ def head_of(v: Value) -> str:
         return plain(v.name) if v.name else ("parameter" if v.requires_grad else "constant")
     if hasattr(v.attr.get("cell"), "name"):
         return plain(f"{v.attr['cell'].name} over time")
-    text = sign(v.op.symbol)
+    text = sign(v.op.symbol or v.op.name)
     numbers = [(k, a) for k, a in enumerate(v.args) if isinstance(a, NUMBERS)]
     if numbers and len(v.args) == 2:
         k, a = numbers[0]

@@ -116,8 +116,8 @@ def escaped(text: Any) -> str:
 def indexed(name: str, index: str = "") -> Markup:
     """A quantity as an HTML-like label: its name in italics, its time as a subscript."""
     size = 9
-    below = f'<sub><font point-size="{size}">{escaped(index)}</font></sub>' if index else ""
-    return Markup(f"<i>{escaped(name)}</i>{below}")
+    below = f'<sub><font point-size="{size}">{escaped(index)}</font></sub>{after(index)}' if index else ""
+    return Markup(f"<i>{escaped(name)}</i>{after(name) if index else ''}{below}")
 
 
 def sign(symbol: str) -> str:
@@ -146,6 +146,27 @@ def wide(letter: str) -> bool:
 def extent(text: str) -> float:
     """About how long a line is, in heights of its font."""
     return sum(1.05 if wide(c) else 0.5 for c in text)
+
+
+def letters(text: str) -> float:
+    """How many letters of common width are as long as a text."""
+    return 2 * extent(text)
+
+
+def fitted(text: Any, longest: int) -> str:
+    """Any text on one line, cut to the length of `longest` letters of common width."""
+    text = plain(text, longest)
+    if not any(map(wide, text)) or letters(text) <= longest + 1:
+        return text
+    end = len(text)
+    while end > 1 and letters(text[:end]) > longest - 1:
+        end -= 1
+    return text[:end].removesuffix("…") + "…"
+
+
+def after(text: str) -> str:
+    """Room behind wide letters: Graphviz takes them for 5/6 of their width, and would print on the last one."""
+    return " " * round(0.6 * sum(map(wide, text)))
 
 
 @dataclass
@@ -195,8 +216,8 @@ class Sheet:
     def text(
         self, key: str, x: float, y: float, label: str, *, size: float = 12, kind: str = "text", faded: bool = False
     ) -> None:
-        characters = len(html.unescape(_without_tags(label)))
-        self.shape(kind, key, x, y, max(10.0, 0.56 * size * characters), size * 1.3, label, size=size, faded=faded)
+        length = 1.12 * size * extent(html.unescape(_without_tags(label)))
+        self.shape(kind, key, x, y, max(10.0, length), size * 1.3, label, size=size, faded=faded)
 
     def wire(
         self,

@@ -8,9 +8,11 @@ from itertools import pairwise
 from typing import Any
 
 from ..errors import ArgumentError, message
-from ..notation import expression, text_style
+from ..graph import reachable
+from ..notation import equation_lines, equations
 from .block import Block, Part, block, joins, output_name
-from .language import Markup, Sheet, escaped, indexed, plain
+from .formula import quantities
+from .language import Markup, Sheet, escaped, fitted, indexed, letters, plain
 from .place import Places, place
 from .route import Board, Net, Point
 
@@ -40,20 +42,20 @@ def half(p: Part) -> tuple[int, int]:
 
 def end(name: str) -> float:
     """The width of the circle of an input or output."""
-    return END if len(name) < 3 else min(16.0 + 6.0 * len(name), 46.0)
+    return END if letters(name) < 3 else min(16.0 + 6.0 * letters(name), 46.0)
 
 
 def end_label(name: str, index: str) -> str:
     return (
         indexed(name, index)
-        if len(name) < 3
-        else Markup(f'<font point-size="10">{indexed(plain(name, 7), index)}</font>')
+        if letters(name) < 3
+        else Markup(f'<font point-size="10">{indexed(fitted(name, 7), index)}</font>')
     )
 
 
 def _lines(name: str) -> int:
     """Lines of the grid that a name beside a part takes."""
-    return 1 + min(len(name), 10) // 2
+    return 1 + min(int(letters(name)), 10) // 2
 
 
 class Memory:
@@ -64,6 +66,8 @@ class Memory:
         self.block: Block = block(cell.graph)
         self.places: Places = place(self.block)
         self.joins = joins(self.block)
+        lines = equation_lines(cell.graph)
+        self.tips = {n.serial: f"{name} = {text}" for (_, n), (name, text) in zip(equations(cell.graph), lines, strict=False)}
         for room in range(4):  # more lines between the boxes, until every wire finds its way
             self._on_grid(room)
             self._route()
@@ -265,9 +269,9 @@ class Memory:
             if arriving:
                 sheet.text(
                     self.keys[id(p)],
-                    x - 12 - 4 * min(len(p.name), 8),
+                    x - 12 - 4 * min(letters(p.name), 8),
                     y,
-                    indexed(plain(p.name, 8), before),
+                    indexed(fitted(p.name, 8), before),
                     size=15,
                     kind="state",
                     faded=light.fades(p),
@@ -310,9 +314,9 @@ class Memory:
             if leaving:
                 sheet.text(
                     self.keys["state", k],
-                    x + 10 + 4 * min(len(b.states[k].name), 8),
+                    x + 10 + 4 * min(letters(b.states[k].name), 8),
                     y,
-                    indexed(plain(b.states[k].name, 8), now),
+                    indexed(fitted(b.states[k].name, 8), now),
                     size=15,
                     kind="state",
                     faded=light.fades(p, True),
@@ -337,8 +341,8 @@ class Memory:
             )
 
     def quantities(self) -> list[tuple[str, Any]]:
-        """(name, value) of what has a name, in the order of computation."""
-        return [(p.name, p.node) for p in self.block.parts if p.name]
+        """(name, value) of every equation, in the order of computation."""
+        return quantities(self.cell.graph, self.block.regions)
 
     def _key(self, p: Part) -> str:
         if p.kind in ("input", "state"):
@@ -373,13 +377,13 @@ class Memory:
         )
         if p.name:
             tx, ty = (mx + 10, y0 - 8) if p.kind == "layer" else (x1 + 7, y0 - 1)
-            name, small = plain(p.name, 10), 12 if len(p.name) < 4 else 10
+            name, small = fitted(p.name, 10), 12 if letters(p.name) < 4 else 10
             sheet.text(
-                f"{key} name", tx + 0.25 * small * (len(name) - 1), ty, indexed(name, now), size=small, faded=faded
+                f"{key} name", tx + 0.25 * small * (letters(name) - 1), ty, indexed(name, now), size=small, faded=faded
             )
 
     def _tip(self, p: Part) -> str:
-        return f"{p.name} = {expression(p.node, text_style(), lambda n: None, top=True)[0]}" if p.name else p.label
+        return self.tips.get(p.serial, p.label)
 
 
 def _along(points: list[Point]) -> list[Point]:
@@ -410,13 +414,20 @@ class Light:
             stack = [target]
             while stack:
                 p = stack.pop()
+                if id(p) in self.parts:
+                    continue
                 self.parts.add(id(p))
                 for s in p.sources:
                     if s.kind == "join" or (s.kind in ("layer", "pointwise") and not s.name):
                         stack.append(s)
                     else:
                         self.edge.add(id(s))
-        if not self.given:
+        if self.given:  # with what is named inside the parts in colour, on the way to what is asked for
+            lit = {s for p in b.parts if id(p) in self.parts for s in (*p.covers, p.serial)}
+            lit &= {n.serial for n in reachable([n for _, n in self.nodes])}
+            asked = dict(self.nodes)
+            self.nodes = [(n, v) for n, v in memory.quantities() if v.serial in lit and asked.get(n, v) is v]
+        else:
             self.edge = {id(p) for p in [*b.inputs, *b.states, *b.parts, *memory.joins]}
 
     def _find(self, memory: Memory, name: str) -> Part:

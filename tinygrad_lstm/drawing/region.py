@@ -1,12 +1,14 @@
-"""Parts of a graph with one way in and one way out that reduce rows: layer normalisation, softmax. Drawn as one sign.
+"""Parts of a graph that are a function with a name of its own: layer normalisation, softmax. Drawn as one sign.
 
-The way in of a value is its nearest dominator: every way from the inputs to the value leads through it (Prosser 1959).
+A part is taken for one only when its operations are exactly that function's and nothing outside reads what lies
+between: a picture that says softmax is to show a softmax.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ..graph import Node
 
@@ -20,70 +22,67 @@ class Region:
     label: str
 
 
-class Finder:
-    """Finds the regions of a graph.
+def find(order: Sequence[Node], users: dict[int, list[Node]], exits: set[int]) -> dict[int, Region]:
+    """The last value of every region -> the region.
 
-    order : its nodes, arguments first, without what does not change from step to step. moving : the arguments of a node
-    that change. users : who reads a node. exits : serials of nodes that are read from outside.
+    order : nodes, arguments first. users : who reads a node. exits : serials of nodes that are read from outside.
     """
-
-    def __init__(
-        self, order: Sequence[Node], moving: Callable[[Node], list[Node]], users: dict[int, list[Node]], exits: set[int]
-    ):
-        self.order, self.moving, self.users, self.exits = order, moving, users, exits
-        self.by_serial = {n.serial: n for n in order}
-        self.reductions = {n.serial for n in order if n.op and not n.op.elementwise and n.op.name != "linear"}
-
-    def find(self) -> dict[int, Region]:
-        """The last value of every region -> the region; regions in a row are one."""
-        found: dict[int, Region] = {}
-        if not self.reductions:
-            return found
-        dominators: dict[int, set[int]] = {}
-        for n in self.order:
-            moving = self.moving(n)
-            common = set.intersection(*(dominators[a.serial] for a in moving)) if moving else set()
-            dominators[n.serial] = common | {n.serial}
-            if not common or len(moving) < 2:
+    found: dict[int, Region] = {}
+    for n in order:
+        for label, read in (("softmax", _softmax), ("norm", _norm)):
+            match = read(n)
+            if match is None:
                 continue
-            entry = self.by_serial[max(common)]
-            between = self._between(entry, n)
-            if between & self.reductions and self.closed(between - {n.serial}, between):
-                entry, between = self._extended(entry, between, found)
-                found = {last: r for last, r in found.items() if last not in between}
-                found[n.serial] = Region(entry, frozenset(between), self._label(between))
-        return found
+            entry, between = match
+            inside = frozenset(b.serial for b in between)
+            hidden = inside - {n.serial}
+            if not hidden & exits and all(u.serial in inside for s in hidden for u in users[s]):
+                found[n.serial] = Region(entry, inside, label)
+    return found
 
-    def closed(self, serials: set[int], inside: set[int]) -> bool:
-        """Whether nothing outside reads any of `serials`."""
-        return not serials & self.exits and all(u.serial in inside for s in serials for u in self.users[s])
 
-    def _between(self, entry: Node, last: Node) -> set[int]:
-        found, stack = {last.serial}, [last]
-        while stack:
-            for a in self.moving(stack.pop()):
-                if a is not entry and a.serial not in found:
-                    found.add(a.serial)
-                    stack.append(a)
-        return found
+def _softmax(n: Node) -> tuple[Node, list[Node]] | None:
+    """exp(q) / sum(exp(q)), or the same of q - max(q): what is read, and the operations, the last one first."""
+    if not _is(n, "div") or not _row(n.args[1], "sum") or n.args[1].args[0] is not n.args[0] or not _is(n.args[0], "exp"):
+        return None
+    power, total = n.args
+    shifted = power.args[0]
+    if _is(shifted, "sub"):
+        q, top = shifted.args
+        most = top.args[0] if _is(top, "detach") else top
+        if _row(most, "max") and most.args[0] is q:
+            return q, list({b.serial: b for b in (n, total, power, shifted, top, most)}.values())
+    return (shifted, [n, total, power]) if isinstance(shifted, Node) else None
 
-    def _extended(self, entry: Node, inside: set[int], found: dict[int, Region]) -> tuple[Node, set[int]]:
-        """A region that another one leads into, directly or through a function of one argument, takes it in."""
-        while self.closed({entry.serial}, inside):
-            before = entry if entry.serial in found else next(iter(self.moving(entry)), None)
-            if before is None or before.serial not in found or (len(self.moving(entry)) != 1 and before is not entry):
-                break
-            if before is not entry and not self.closed({before.serial}, inside | {entry.serial}):
-                break
-            region = found[before.serial]
-            inside = inside | {entry.serial} | region.inside
-            entry = region.entry
-        return entry, inside
 
-    def _label(self, inside: set[int]) -> str:
-        names = {op.name for s in inside if (op := self.by_serial[s].op)}
-        if "sqrt" in names or "pow" in names:
-            return "norm"
-        if {"exp", "sum"} <= names:
-            return "softmax"
-        return " ".join(sorted(op.name for s in inside & self.reductions if (op := self.by_serial[s].op)))
+def _norm(n: Node) -> tuple[Node, list[Node]] | None:
+    """(q - mean(q)) / sqrt(mean((q - mean(q))²) + a small number), of Ba, Kiros & Hinton 2016."""
+    if not _is(n, "div") or not _is(n.args[0], "sub") or not _is(n.args[1], "sqrt"):
+        return None
+    centred, root = n.args
+    q, centre = centred.args
+    shifted = root.args[0]
+    if not _row(centre, "mean") or centre.args[0] is not q or not _is(shifted, "add"):
+        return None
+    variance, small = shifted.args if isinstance(shifted.args[0], Node) else reversed(shifted.args)
+    if isinstance(small, Node) or not 0 <= small <= 0.01 or not _row(variance, "mean"):
+        return None
+    square = variance.args[0]
+    if not _is(square, "mul", "square", "pow") or square.args[0] is not centred:
+        return None
+    if not (_is(square, "square") or (square.args[1] is centred if _is(square, "mul") else _equals(square.args[1], 2))):
+        return None
+    return q, [n, root, shifted, variance, square, centred, centre]
+
+
+def _is(value: Any, *names: str) -> bool:
+    return isinstance(value, Node) and value.op is not None and value.op.name in names
+
+
+def _row(value: Any, name: str) -> bool:
+    """Whether a value is this reduction of rows."""
+    return _is(value, name) and value.attr.get("axis") in (-1, (-1,)) and value.attr.get("keepdims") is True
+
+
+def _equals(value: Any, number: float) -> bool:
+    return not isinstance(value, Node) and bool(value == number)

@@ -188,7 +188,7 @@ def form(v: Value) -> str:
     op: Op = v.op
     holes = iter(range(len(v.args)))
     args = [short(a) if isinstance(a, NUMBERS) else f"{{{next(holes)}}}" for a in v.args]
-    symbol = sign(op.symbol)
+    symbol = sign(op.symbol or op.name)
     if op.name in ("linear", "matmul") and len(args) == 2:
         return f"{args[0]} @ {args[1]}"
     if op.infix and len(args) == 2:

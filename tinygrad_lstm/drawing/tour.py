@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .block import Part, block, output_name
-from .formula import formulas
+from .formula import formulas, quantities
 from .language import plain
 from .memory import Memory
 from .scene import Pool
@@ -66,8 +66,8 @@ class Tour:
             now, before = (time, str(int(time) - 1)) if time else ("t", "t−1")
             for p in b.inputs:
                 self.add(f"{lead}input {p.name}", f"{p.name} ({now})", "input", shape=p.node.shape)
-            quantities = [(p.name, p.node) for p in b.parts if p.name]
-            lines = [_html(line) for line in formulas(self.cell.graph, quantities, b.regions, before, now, 10_000)]
+            wanted = quantities(self.cell.graph, b.regions)
+            lines = [_html(line) for line in formulas(self.cell.graph, wanted, b.regions, before, now, 10_000)]
             self.add(key, f"{self.cell.name}, step {now}", "frame", "<br>".join(lines))
             name = output_name(self.cell.graph)
             self.add(f"{lead}output {name}", f"{name} ({now})", "output", shape=b.output.node.shape)

@@ -186,7 +186,9 @@ def _run(module: Any, part: Part, xs: Any, states: Any) -> tuple[list[np.ndarray
         )
     batch = passages[0].tape.run.layout.batch
     if batch != 1:
-        raise ShapeError(message("memory_map", f"maps one sequence, {batch} are given", {"xs": xs}, "xs[:, :1]"))
+        rows_first = not isinstance(part.layer, _Stack) or part.layer.batch_first
+        remedy = "xs[:1]" if rows_first else "xs[:, :1]"
+        raise ShapeError(message("memory_map", f"maps one sequence, {batch} are given", {"xs": xs}, remedy))
     inputs = [np.concatenate([p.value(x) for p in passages]).astype(np.float64) for x in cell.inputs]
     if passages[0].place.reverse:
         inputs = [x[::-1] for x in inputs]
