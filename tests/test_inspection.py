@@ -633,6 +633,27 @@ def test_an_input_that_is_not_finite(name, bad):
     assert at(found) == ("x", "forward", 3, 2) and found.index == (3, 2, 1)
 
 
+@pytest.mark.parametrize(
+    ("module", "shape"),
+    [
+        (tl.nn.LSTM(3, 2), (5, 4, 3)),
+        (tl.nn.LSTM(3, 2, batch_first=True), (5, 4, 3)),
+        (tl.nn.LSTM(3, 2, batch_first=True), (5, 3)),
+        (tl.nn.LSTMCell(3, 2), (4, 3)),
+        (tl.nn.LSTMCell(3, 2), (3,)),
+    ],
+)
+def test_the_index_is_of_the_callers_array(module, shape):
+    where = (3, 1, 2)[3 - len(shape) :] if len(shape) == 3 else (1, 2)[2 - len(shape) :]
+    x = np.ones(shape, np.float32)
+    x[where] = np.nan
+    assert caught(lambda: module(x)).index == where
+    if len(shape) == 3:
+        lengths = np.full(5 if module.batch_first else 4, 4)
+        lengths[where[0] if module.batch_first else where[1]] = 3 if module.batch_first else 4
+        assert caught(lambda: module(x, lengths=lengths)).index == where
+
+
 @pytest.mark.parametrize("reverse", [False, True])
 def test_steps_and_samples_are_the_callers(reverse):
     """Whatever the order the rows and steps are run in."""

@@ -121,7 +121,7 @@ class Replay:
         """at : step, row and unit in the loop."""
         step, sample = self.place.of(at[0], at[1])
         problem = f"{what} is {value:g} at step {step} of {self.place.steps}, sample {sample}, unit {at[2]}"
-        index = (step, sample, at[2])
+        index = self.place.index(*at)
         raise anomaly(
             self.title,
             problem,
