@@ -813,3 +813,25 @@ def test_nothing_is_printed_on_wide_letters_and_circles_hold_them(options):
             right = float(circle.getAttribute("cx")) + float(circle.getAttribute("rx"))
             assert all(left < begin and end < right for _, begin, end in spans)
     assert seen > 3
+
+
+def test_equations_stand_below_every_picture_of_a_cell():
+    below = lines_of(cells.gru)
+    assert len(below) == 4
+    assert lines_of(cells.gru, rolled=True) == below
+    assert lines_of(cells.gru, steps=3) == below
+    assert lines_of(cells.gru, steps=3, detail=True) == below
+
+
+@pytest.mark.parametrize("options", [{"detail": True}, {"rolled": True, "detail": True}], ids=str)
+def test_detail_without_steps_is_refused(options):
+    with pytest.raises(tl.errors.ArgumentError, match="give the number of steps too: steps=3"):
+        draw(cells.gru, **options)
+
+
+def test_every_operation_of_a_computation_has_a_name():
+    layer = tl.nn.LSTM(2, 3, seed=0)
+    out, _ = layer(tl.tensor(np.ones((4, 2, 2), np.float32)), lengths=[4, 2])
+    drawing = draw((out * out).sum())
+    assert re.findall(r"label=<(?:<br/>|>)", drawing.dot) == []
+    assert {"arrange", "put_back"} & set(texts(drawing))

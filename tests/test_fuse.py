@@ -153,3 +153,13 @@ def test_more_arguments_than_a_kernel_takes(rng):
     np.testing.assert_allclose(y.numpy(), sum(k * x.numpy() for k, x in enumerate(xs)), rtol=1e-12, atol=1e-10)
     y.sum().backward()
     assert all((x.grad.numpy() == k).all() for k, x in enumerate(xs))
+
+
+def test_a_lambda_is_fused_at_every_size():
+    double = tl.fuse(lambda x: 2 * tl.sqrt(x))
+    for n in (3, 100_000):
+        x = tl.tensor(np.full(n, 4.0), requires_grad=True)
+        y = double(x)
+        y.sum().backward()
+        assert (y.numpy() == 4.0).all() and (x.grad.numpy() == 0.5).all()
+    assert repr(double) == "<fused fused(x)>"

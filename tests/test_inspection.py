@@ -633,6 +633,27 @@ def test_an_input_that_is_not_finite(name, bad):
     assert at(found) == ("x", "forward", 3, 2) and found.index == (3, 2, 1)
 
 
+@pytest.mark.parametrize(
+    ("module", "shape"),
+    [
+        (tl.nn.LSTM(3, 2), (5, 4, 3)),
+        (tl.nn.LSTM(3, 2, batch_first=True), (5, 4, 3)),
+        (tl.nn.LSTM(3, 2, batch_first=True), (5, 3)),
+        (tl.nn.LSTMCell(3, 2), (4, 3)),
+        (tl.nn.LSTMCell(3, 2), (3,)),
+    ],
+)
+def test_the_index_is_of_the_callers_array(module, shape):
+    where = (3, 1, 2)[3 - len(shape) :] if len(shape) == 3 else (1, 2)[2 - len(shape) :]
+    x = np.ones(shape, np.float32)
+    x[where] = np.nan
+    assert caught(lambda: module(x)).index == where
+    if len(shape) == 3:
+        lengths = np.full(5 if module.batch_first else 4, 4)
+        lengths[where[0] if module.batch_first else where[1]] = 3 if module.batch_first else 4
+        assert caught(lambda: module(x, lengths=lengths)).index == where
+
+
 @pytest.mark.parametrize("reverse", [False, True])
 def test_steps_and_samples_are_the_callers(reverse):
     """Whatever the order the rows and steps are run in."""
@@ -716,6 +737,52 @@ def test_a_gradient_that_grows():
     assert at(found) == ("h", "backward", 5, 1)
     found = caught(lambda: with_factor(steep, 1e4, True)(x)[0][0, :, 4:].sum().backward())
     assert at(found) == ("h", "backward", 9, 0)
+
+
+@tl.cell(x="input", h="hidden", W="hidden input")
+def rooted(x, /, h, *, W):
+    """A slope that is infinite where a is 0."""
+    a = W.h @ x
+    r = tl.sqrt(a * a)
+    h = tl.tanh(r + h)
+    return h
+
+
+@tl.cell(x="input", h="hidden", W="hidden input")
+def rooted_within(x, /, h, *, W):
+    """The same in the loop."""
+    a = W.h @ x + h
+    h = 2 * tl.log(1 + tl.sqrt(tl.abs(a)))
+    return h
+
+
+@pytest.mark.parametrize(
+    ("cell", "parts"),
+    [
+        (rooted, ("the gradient of a, through sqrt(a * a), is inf at step 3 of 5, sample 1", "r = sqrt(a * a)")),
+        (rooted_within, ("the gradient of a, through sqrt(abs(a)), is", "h' = 2 * log(1 + sqrt(abs(a)))")),
+    ],
+)
+def test_a_slope_that_is_infinite_is_told_by_its_operation(cell, parts):
+    layer = tl.nn.Recurrent(cell, input=2, hidden=3, seed=0)
+    x = np.ones((5, 2, 2), np.float32)
+    x[3 if cell is rooted else 0, 1] = 0
+    found = caught(lambda: layer(x)[0].sum().backward(), *parts, "at 0 its slope is infinite")
+    assert found.quantity == "a" and found.phase == "backward" and found.sample == 1
+    assert "smaller lr" not in str(found)
+
+
+def test_a_fused_function_is_told_by_its_operation():
+    entropy, root = tl.fuse(lambda x, k: k * x * tl.log(x)), tl.fuse(lambda x: 2 * tl.sqrt(x))
+    x = tl.tensor([1.0, 0.0, 4.0], requires_grad=True)
+    found = caught(lambda: entropy(x, 2.0), "`fused`: in its `log`: gives -inf at index 1", "there 0.0", "tl.log1p(x)")
+    assert (found.quantity, found.phase, found.index) == ("log", "forward", (1,))
+    found = caught(lambda: root(x).sum().backward(), "`fused`: in its `sqrt`: the gradient of its", "slope is infinite")
+    assert (found.quantity, found.phase, found.index) == ("x", "backward", (1,))
+    large = np.ones(100_000)
+    large[77] = 0
+    x = tl.tensor(large, requires_grad=True)
+    assert caught(lambda: root(x).sum().backward(), "slope is infinite").index == (77,)
 
 
 def test_a_gradient_summed_over_steps():

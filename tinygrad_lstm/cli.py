@@ -138,7 +138,11 @@ def _draw(options: argparse.Namespace) -> int:
 
 def _draw_all(options: argparse.Namespace) -> int:
     """Every picture that explains a cell, or all built-in cells: CELL-WAY.svg, and a page with CELL.html."""
-    if given := [f"--{n}" for n in ("output", "highlight", "steps", "rolled", "equations") if getattr(options, n) not in (None, False)]:
+    if given := [
+        f"--{n}"
+        for n in ("output", "highlight", "steps", "rolled", "equations")
+        if getattr(options, n) not in (None, False)
+    ]:
         raise ArgumentError(message("draw", f"--all draws every picture; leave out {', '.join(given)}"))
     chosen = built_in().values() if options.cell is None else [find_cell(options.cell)]
     theme = options.theme or "light"

@@ -17,7 +17,8 @@ class Fused:
 
     def __init__(self, function: Callable[..., Any]):
         self.__wrapped__ = self._function = function
-        self.__name__ = self.__qualname__ = function.__name__
+        name = function.__name__ if function.__name__.isidentifier() else "fused"  # kernels bear it; a lambda has none
+        self.__name__ = self.__qualname__ = name
         self.__doc__ = function.__doc__
         parameters = list(inspect.signature(function).parameters.values())
         if not parameters or any(p.kind not in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters):

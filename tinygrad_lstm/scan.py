@@ -80,17 +80,24 @@ class Place:
     """Where the loop's steps and rows lie in the caller's arrays.
 
     steps : how many there are. rows : the caller's sample of every row, and ends : its steps; None if all run to the end.
+    axes : which of step (0) and sample (1) the caller's arrays have, in their order: (1, 0) with batch_first.
     """
 
     steps: int
     reverse: bool = False
     rows: np.ndarray | None = None
     ends: np.ndarray | None = None
+    axes: tuple[int, ...] = (0, 1)
 
     def of(self, step: int, row: int) -> tuple[int, int]:
         """(step, sample) of the caller."""
         end = self.steps if self.ends is None else int(self.ends[row])
         return end - 1 - step if self.reverse else step, row if self.rows is None else int(self.rows[row])
+
+    def index(self, step: int, row: int, unit: int) -> tuple[int, ...]:
+        """Of one number in the caller's array."""
+        at = self.of(step, row)
+        return (*(at[axis] for axis in self.axes), unit)
 
     def restore(self, array: np.ndarray) -> np.ndarray:
         """(T, B, axis) of the loop as the caller's (steps, B, axis): zero past a sequence's end."""
@@ -150,24 +157,25 @@ def scan(
     lengths: np.ndarray | None = None,
     reverse: bool = False,
     watch: Watch | None = None,
+    axes: tuple[int, ...] = (0, 1),
 ) -> tuple[Tensor, list[Tensor]]:
     """Run a cell over time.
 
     xs : (T, B, axis) for each input. states : (B, axis). arrays : one stacked array a family.
     lengths : (B,) integers from 0 to T: outputs past them are zero, the final states are those at a sequence's own end.
     reverse : from the last step (of each sequence) to the first; outputs stay where their inputs are.
-    watch : what a recording wants.
+    watch : what a recording wants. axes : the caller's, see `Place`.
 
     Returns the outputs (T, B, output axis) and the final states.
     """
     T = xs[0].shape[0]
     active = order = None
     longest = T
-    place = Place(T, reverse)
+    place = Place(T, reverse, axes=axes)
     if lengths is not None and (lengths < T).any():
         order = np.argsort(-lengths, kind="stable")
         ends = lengths[order]
-        place = Place(T, reverse, order, ends)
+        place = Place(T, reverse, order, ends, axes)
         longest = int(ends[0])
         t = np.arange(longest)[:, None]
         runs = t < ends

@@ -16,7 +16,7 @@ from .block import block
 from .chain import rolled as draw_rolled
 from .chain import unrolled as draw_unrolled
 from .computation import computation
-from .formula import formulas
+from .formula import formulas, quantities
 from .language import Sheet, theme_of
 from .legend import legend as draw_legend
 from .memory import Light, Memory
@@ -45,7 +45,7 @@ class _Draw:
             steps : that many steps unrolled, x_0 x_1 ...; with `detail=True` the middle one in full.
             rolled : the network with its loop.
             highlight : a name of a quantity, or several ("f", ["i", "g"]): what computes it in colour, the rest faded,
-                and its equation below. equations : all equations below.
+                and its equation below. equations : all equations below, of every kind of picture.
         For a computation
             values, gradients : show what each value is (the numbers of small ones; mean and range of others).
             fold : "time" (default): repeated steps beyond 4 become one; None: everything.
@@ -152,9 +152,20 @@ def _cell(cell: Any, theme: str = "light", steps: int | None = None, rolled: boo
         raise ArgumentError(
             message("draw", "highlight= shows one step of the explanation; leave out rolled= and steps=")
         )
+    if detail and steps is None:
+        raise ArgumentError(
+            message("draw", "detail= shows one of several steps in full", remedy="give the number of steps too: steps=3")
+        )
+
+    def below() -> None:
+        if equations:
+            regions = tour.read.regions
+            _beside(sheet, formulas(cell.graph, quantities(cell.graph, regions), regions))
+
     if rolled:
         draw_rolled(cell, sheet)
         tour.steps({"step": ""})
+        below()
         return sheet, f"{name}, rolled", tour
     if steps is not None:
         if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
@@ -165,6 +176,7 @@ def _cell(cell: Any, theme: str = "light", steps: int | None = None, rolled: boo
                 tour.block(memory, str(t), str(t - 1))
             else:
                 tour.steps({f"{t} step": str(t)})
+        below()
         return sheet, f"{name}, {steps} step{'s' * (steps > 1)}", tour
     memory = Memory(cell)
     names = [] if highlight is None else [*highlight] if isinstance(highlight, list | tuple) else [highlight]
@@ -175,9 +187,9 @@ def _cell(cell: Any, theme: str = "light", steps: int | None = None, rolled: boo
     light = Light(memory, names)
     memory.draw(sheet, light=light)
     tour.block(memory)
-    wanted = memory.quantities() if equations else light.nodes
-    if wanted:
-        _beside(sheet, formulas(cell.graph, wanted, memory.block.regions))
+    below()
+    if light.nodes and not equations:
+        _beside(sheet, formulas(cell.graph, light.nodes, memory.block.regions))
     return sheet, f"{name}: {', '.join(names)}" if names else name, tour
 
 

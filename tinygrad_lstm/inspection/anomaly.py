@@ -16,12 +16,13 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from ..autodiff import sweep
 from ..cell import Cell
-from ..errors import describe
+from ..errors import AnomalyError, describe
 from ..execute import Tape
-from ..graph import Slot
+from ..graph import Node, Op, Slot, reachable
 from ..scan import Place
-from ..tensor import Tensor, changes, mode
+from ..tensor import Tensor, changes, enable_grad, mode
 from .replay import GROWS, LAST, REMEDIES, UNCLEAN, Replay, anomaly, finite, first, spot
 
 # They hand values on: whoever computes with these is told, a layer by the names of its inputs, steps and samples.
@@ -119,6 +120,7 @@ class Guard:
                 at = first(v)
                 problem = f"its argument {label} came in as {v[at]}{spot(at)}"
                 raise anomaly(name, problem, v[at], label, given=given, remedy=UNCLEAN, index=at)
+        _within(row, args)
         at = first(data)
         for label, v in zip(labels, values, strict=False):
             if isinstance(v, np.ndarray) and v.ndim and v.shape == data.shape:
@@ -147,6 +149,7 @@ class Guard:
         for arg, label, term in zip(y.args, labels, terms, strict=False):
             array = np.asarray(term.cotangent if type(term) is Slot else 0.0 if term is None else term)
             if not finite(array):
+                _within(y.op, y.args, g)
                 given = {n: describe(a) for n, a in zip(labels, y.args, strict=True)}
                 if isinstance(arg, Tensor) and arg.op is not None and type(arg.data) is tuple:
                     given[label] = arg.op.name
@@ -200,6 +203,29 @@ class Guard:
         broken = {name: d for name, d in gradients.items() if d is not None and not finite(d)}
         if broken:
             Replay(cell, args, active, place).find_backward(seeds, broken)
+
+
+def _within(row: Op | None, args: Sequence[Any], g: Any = None) -> None:
+    """Run a fused operation, and with a cotangent its derivative, one operation after the other: the one to blame raises."""
+    if row is None or row.graph is None:
+        return
+    inputs, output = row.graph
+    data = [a.data if isinstance(a, Tensor) else np.asarray(a, getattr(g, "dtype", np.float32)) for a in args]
+    leaves = [Tensor(d, requires_grad=d.dtype.kind == "f") for d in data]
+    for leaf, name in zip(leaves, row.names, strict=True):
+        leaf.name = name
+    values: dict[int, Any] = {n.serial: leaf for n, leaf in zip(inputs, leaves, strict=True)}
+    try:
+        with enable_grad():
+            for node in reachable([output]):
+                if node.op is not None:
+                    given = [values[a.serial] if isinstance(a, Node) else a for a in node.args]
+                    values[node.serial] = leaves[0].apply(node.op, *given, **node.attr)
+            if g is not None:
+                sweep([values[output.serial]], [g])
+    except AnomalyError as error:
+        text = f"`{row.name}`: in its {error}"
+        raise AnomalyError(text, error.quantity, error.phase, error.value, index=error.index) from None
 
 
 def _labels(row: Any, args: Sequence[Any]) -> list[str]:

@@ -121,7 +121,7 @@ class Replay:
         """at : step, row and unit in the loop."""
         step, sample = self.place.of(at[0], at[1])
         problem = f"{what} is {value:g} at step {step} of {self.place.steps}, sample {sample}, unit {at[2]}"
-        index = (step, sample, at[2])
+        index = self.place.index(*at)
         raise anomaly(
             self.title,
             problem,
@@ -280,7 +280,30 @@ class Replay:
     ) -> NoReturn:
         quantity = nearest(node, order, names) or self.cell.inputs[0]
         what = f"{'' if node.serial in names else 'a term of '}the gradient of {quantity}"
-        self._raise(what, quantity, "backward", at, value, found)
+        source = self._differentiated(node)
+        if source is None or source.op is None or source.op.name not in REMEDIES:
+            self._raise(what, quantity, "backward", at, value, found)
+        graph = self.cell.graph
+        forward = {n.serial: name for name, n in notation.equations(graph)}
+        whose = nearest(source, reachable(graph.roots), forward)
+        part, _ = notation.expression(source, notation.text_style(), lambda n: forward.get(n.serial), top=True)
+        equations = [f"{name} = {text}" for name, text in notation.equation_lines(graph) if name == whose]
+        remedy = REMEDIES[source.op.name]
+        self._raise(f"{what}, through {part},", quantity, "backward", at, value, [*equations, *found], remedy)
+
+    def _differentiated(self, node: Node) -> Node | None:
+        """The value of the body whose derivative a node of the backward pass belongs to; None if it is a sum of several.
+
+        A trace keeps one Node for equal operations: a row's rule, asked again, answers with the Nodes that are there.
+        """
+        for y in reversed(reachable(self.cell.graph.roots)):
+            g = self.cell.plan.cotangents.get(y.serial)
+            if y.op is not None and g is not None:
+                wanted = [isinstance(a, Node) and a.requires_grad for a in y.args]
+                terms = [t for t in y.pullback(g, wanted) if isinstance(t, Node)]
+                if node.serial in {n.serial for n in reachable(terms, stop=[g])}:
+                    return y
+        return None
 
     def _look_after(self, values: Mapping[int, Any], order: Sequence[Node], names: Mapping[int, str]) -> None:
         """What is computed when the loop is done: of all steps, and, summed over them, of the parameters."""

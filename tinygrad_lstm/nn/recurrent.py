@@ -278,6 +278,7 @@ class _Stack(Module):
         steps, batch = inputs[0].shape[:2]
         initial = self._states(states, batch, batched)
         ends = self._lengths(lengths, steps, batch, batched)
+        axes = (0,) if not batched else (1, 0) if self.batch_first else (0, 1)
         finals: list[list[Tensor]] = []
         out = inputs[0]
         for k in range(self.num_layers):
@@ -294,6 +295,7 @@ class _Stack(Module):
                     ends,
                     reverse=d == 1,
                     watch=watching(self, self.suffixes[at], batched, stream) if self._recordings else None,
+                    axes=axes,
                 )
                 ways.append(y)
                 finals.append(last)
@@ -805,7 +807,8 @@ class _OneStep(Module, _TorchParameters):
                 )
             states.append(s)
         watch = watching(self, "", batched, hx is not None) if self._recordings else None
-        _, new = scan(self.cell, [x[None]], states, self._families(self.gates, ""), watch=watch)
+        axes = (1,) if batched else ()
+        _, new = scan(self.cell, [x[None]], states, self._families(self.gates, ""), watch=watch, axes=axes)
         return new if batched else [s[0] for s in new]
 
     def extra_repr(self) -> str:
