@@ -835,3 +835,40 @@ def test_every_operation_of_a_computation_has_a_name():
     drawing = draw((out * out).sum())
     assert re.findall(r"label=<(?:<br/>|>)", drawing.dot) == []
     assert {"arrange", "put_back"} & set(texts(drawing))
+
+
+def test_an_old_state_that_becomes_another_runs_level_and_upright():
+    @tl.cell(x="input", h="hidden", z="hidden", W="hidden input", U="hidden hidden", b="hidden")
+    def delayed(x, /, h, z, *, W, U, b):
+        new = tanh(W @ x + U @ z + b)
+        return new, h
+
+    memory = Memory(delayed)
+    assert memory.stray == []
+    for wire in memory.wires:
+        assert all(a == c or b == d for (a, b), (c, d) in pairwise(wire.points))
+    assert ("state", 1) in [w.target for w in memory.wires if w.source.name == "h"]
+
+
+def test_long_names_of_modules_stay_in_their_boxes():
+    class Model(tl.nn.Module):
+        def __init__(self):
+            super().__init__()
+            for name in ("n" * 10_000, "循环神经网络的隐藏层和输出层" * 3):
+                setattr(self, name, tl.nn.Linear(2, 3, seed=0))
+
+    document = xml.dom.minidom.parseString(draw(Model()).svg.encode())
+    boxes = [re.findall(r"(-?[\d.]+),", n.getAttribute("d")) for n in document.getElementsByTagName("path")]
+    left = min(float(x) for box in boxes for x in box)
+    bold = [n for n in document.getElementsByTagName("text") if n.getAttribute("font-weight") == "bold"]
+    assert len(bold) == 3
+    for n in bold:
+        assert float(n.getAttribute("x")) > left + 10
+    kinds = [n for n in document.getElementsByTagName("text") if n.firstChild.data.strip() == "Linear"]
+    for n, behind in zip(bold[1:], kinds, strict=True):
+        text = n.firstChild.data
+        assert text.endswith("…")
+        width = 13 * sum(1.0 if ord(c) > 0x2E7F else 0.55 for c in text)
+        blank = 13 * 0.27 * (len(behind.firstChild.data) - len("Linear"))
+        assert float(n.getAttribute("x")) + width < float(behind.getAttribute("x")) + blank
+        assert float(behind.getAttribute("x")) < 300

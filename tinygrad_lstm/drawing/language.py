@@ -244,9 +244,9 @@ class Sheet:
         else:
             self.wires.append(line)
 
-    def line(self, key: str, left: float, y: float, label: str, *, size: float = 14) -> None:
-        """A line of text that begins at `left`."""
-        width = extent(html.unescape(_without_tags(label))) * size + 4
+    def line(self, key: str, left: float, y: float, label: str, *, size: float = 14, width: float = 0) -> None:
+        """A line of text that begins at `left`, in a space of at least `width`."""
+        width = max(width, extent(html.unescape(_without_tags(label))) * size + 4)
         table = f'table border="0" cellborder="0" cellspacing="0" cellpadding="0" width="{width:.0f}"'
         cell = Markup(f'<{table}><tr><td align="left">{label}</td></tr></table>')
         self.shape("text", key, left + width / 2, y, width, size * 1.3, cell, size=size)

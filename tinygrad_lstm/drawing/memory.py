@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import Any
 
 from ..errors import ArgumentError, message
@@ -68,9 +68,9 @@ class Memory:
         self.joins = joins(self.block)
         lines = equation_lines(cell.graph)
         self.tips = {n.serial: f"{name} = {text}" for (_, n), (name, text) in zip(equations(cell.graph), lines, strict=False)}
-        for room in range(4):  # more lines between the boxes, until every wire finds its way
+        for room, early in product(range(4), (False, True)):  # more lines between the boxes, until every wire finds its way
             self._on_grid(room)
-            self._route()
+            self._route(early)
             if not self.stray:
                 break
         self._measure()
@@ -84,7 +84,7 @@ class Memory:
             (5 if b.carried else 9) + 3 * room,
             places.rows,
         )  # without a carried state on top, room for wires above the layers
-        first = 6 + wide * max(1, len(self.joins)) + APART * (len(b.inputs) - 1)  # the column of the first layer
+        first = 6 + 3 * room + wide * max(1, len(self.joins)) + APART * (len(b.inputs) - 1)  # the column of the first layer
         floor = top + (rows - 1) * high
         self.at: dict[int, Point] = {}
         for p in b.parts:
@@ -111,7 +111,8 @@ class Memory:
             self.at[id(p)] = (x, self.height - 1)
 
     # ------------------------------------------------------------------------------------------------------ the wires
-    def _route(self) -> None:
+    def _route(self, early: bool = False) -> None:
+        """Lay the wires; `early`: old states that become other states before what is read from below."""
         b = self.block
         self.board = Board(self.right + 1, self.height)
         for p in [*b.parts, *self.joins]:
@@ -136,9 +137,13 @@ class Memory:
         nets: dict[int, Net] = {}
         jobs: list[tuple[float, int, Part, Any]] = []
         for p in [*self.joins, *b.parts]:
-            jobs += [(self._price(s, p), len(jobs) + k, s, p) for k, s in enumerate(p.sources)]
+            late = 200.0 if early else 0.0
+            jobs += [
+                (self._price(s, p) + late * (s.kind == "input"), len(jobs) + k, s, p) for k, s in enumerate(p.sources)
+            ]
         jobs += [
-            (1.0 if k in b.carried else 1e4, len(jobs) + k, new, ("state", k)) for k, new in enumerate(b.new_states)
+            (1.0 if k in b.carried else 150.0 if early and new.kind == "state" else 1e4, len(jobs) + k, new, ("state", k))
+            for k, new in enumerate(b.new_states)
         ]
         jobs.append((2e4, len(jobs), b.output, ("output", 0)))
         for _, _, source, target in sorted(jobs, key=lambda j: j[:2]):

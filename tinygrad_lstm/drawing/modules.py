@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..errors import ArgumentError, message
-from .language import Sheet, escaped, plain, theme_of
+from .language import Sheet, after, escaped, fitted, letters, plain, theme_of
 from .scene import Pool, leaf_columns
 
 ROW, WIDE, INDENT, GAP = 34.0, 400.0, 18.0, 12.0
@@ -76,12 +76,15 @@ def modules(module: Any, theme: str = "light", depth: int | None = None) -> tupl
             bottom - top,
             tip=t.kind,
         )
-        name = f"<b>{escaped(plain(t.name, 40))}</b>  {escaped(t.kind)}" if t.name else f"<b>{escaped(t.kind)}</b>"
-        sheet.line(f"{key[id(t)]} name", left + 12, top + 16, name, size=13)
         count = _counted(t)
+        room = max(8, int((width - 40 - 0.56 * 11 * len(count)) / (0.58 * 13)))  # letters beside the count
+        kind = fitted(t.kind, room if not t.name else max(6, room - min(int(letters(t.name)), room // 2)))
+        own = fitted(t.name, max(4, room - int(letters(kind)) - 2))
+        name = f"<b>{escaped(own)}</b>{after(own)}  {escaped(kind)}" if t.name else f"<b>{escaped(kind)}</b>"
+        sheet.line(f"{key[id(t)]} name", left + 12, top + 16, name, size=13, width=width - 36 - 0.52 * 11 * len(count))
         sheet.text(f"{key[id(t)]} count", left + width - 12 - 0.26 * 11 * len(count), top + 16, count, size=11)
-        for k, line in enumerate(_facts(t, opened)):
-            sheet.line(f"{key[id(t)]} fact {k}", left + 12, top + 36 + 15 * k, escaped(line), size=10)
+        for k, line in enumerate(_facts(t, opened, int((width - 24) / 5.6))):
+            sheet.line(f"{key[id(t)]} fact {k}", left + 12, top + 36 + 15 * k, escaped(line), size=10, width=width - 24)
     for a, b in _follows(tree, depth, 0):
         if id(a) in key and id(b) in key:
             (_, left, _, bottom, level), (_, _, top, _, _) = (next(o for o in order if o[0] is t) for t in (a, b))
@@ -123,9 +126,11 @@ def _counted(t: _Tree) -> str:
     return f"{t.count():,} parameters" if t.count() else "nothing to learn"
 
 
-def _facts(t: _Tree, opened: bool) -> list[str]:
+def _facts(t: _Tree, opened: bool, room: int = 60) -> list[str]:
+    """Its parameters, one a line of at most `room` letters."""
     own = t.own() if opened or not t.children else []
-    lines = [f"{name}  ({', '.join(map(str, shape))})" for name, shape in own]
+    shapes = [f"  ({', '.join(map(str, shape))})" for _, shape in own]
+    lines = [fitted(name, max(8, room - len(shape))) + shape for (name, _), shape in zip(own, shapes, strict=True)]
     return lines if len(lines) <= 12 else [*lines[:10], f"… and {len(lines) - 10} more"]
 
 

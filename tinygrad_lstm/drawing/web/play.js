@@ -32,8 +32,8 @@ function player(scene, picture, parts, follow) {
     const flows = way === "forward" ? (a, b) => inside.has(b) && !inside.has(a) : (a, b) => inside.has(a) && !inside.has(b) && reachedBy(reached, b);
     for (const e of picture.wires(flows)) e.classList.add("flow");
     const packed = way === "forward" ? scene.value(now) : scene.gradient(now);
-    const told = packed ? `${way === "forward" ? "" : "∂ "}${describe(packed)}` : way === "backward" ? scene.missing(now) : "";
-    says.textContent = `${at} / ${sequence.length}  ${scene.name(now)}  ${told}`;
+    const told = packed ? `${way === "forward" ? "" : "∂ "}${describe(packed)}` : way === "backward" && scene.missing(now) ? `(${scene.missing(now)})` : "";
+    says.textContent = `${at} / ${sequence.length}  ${scene.called(now)}  ${told}`;
     follow(now);
   }
   const reachedBy = (reached, b) => reached.has(b) || scene.path(b).some(g => reached.has(g));

@@ -43,6 +43,7 @@ function readScene(data) {
     label: i => isGroup(i) ? group(i).label : text("head", i),
     note: i => isGroup(i) ? group(i).note || "" : "",
     name: i => text("name", i) || (isGroup(i) ? group(i).label : `${text("head", i)} · ${i}`),
+    called: i => text("name", i) || (isGroup(i) ? group(i).label : text("head", i)),
     kind: i => isGroup(i) ? "frame" : text("kind", i) || "value",
     form: i => text("form", i),
     equation: i => text("equation", i),
