@@ -299,6 +299,25 @@ def test_a_logarithmic_axis_has_powers():
     assert "$" not in words and "mathdefault" not in words
 
 
+def covered(drawn):
+    """The curves behind a legend."""
+    drawn.png()
+    ax = drawn.figure.axes[0]
+    (legend,) = [held for held in [*drawn.figure.legends, ax.get_legend()] if held is not None]
+    box = legend.get_window_extent()
+    curves = [line for line in ax.get_lines() if not line.get_label().startswith("_")]
+    return [c.get_label() for c in curves if c.get_path().transformed(c.get_transform()).intersects_bbox(box, False)]
+
+
+def test_a_legend_covers_no_curve():
+    t = np.arange(200)
+    levels = (0.0, 0.1, 0.3, 0.5, 0.86)
+    full = tl.plot.lines({f"at {y}": y + (0.3 - y) * 0.8**t for y in levels}, marks=False)
+    assert covered(full) == [] and full.figure.legends
+    free = tl.plot.lines({"a": 0.5**t, "b": 0.4**t}, levels={"level": 0.9}, marks=False)
+    assert covered(free) == [] and not free.figure.legends
+
+
 def test_many_curves_are_told_apart():
     curves = {str(k): [1.0, 2.0] for k in range(36)}
     for drawn, every in ((tl.plot.lines(curves), 1), (tl.plot.losses(curves), 2)):

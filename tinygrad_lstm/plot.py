@@ -453,7 +453,6 @@ def memory(maps: Any, *, state: str | None = None, title: str = "") -> Plot:
     axes[0].set_xlabel("distance t - k, in steps")
     axes[0].set_ylabel(f"mean {kind} norm of ds(t) / ds(k)".replace("  ", " "))
     axes[0].set_title(_shown(title), loc="left")
-    _legend(axes[0])
     if single:
         name, norms = last, chosen[last]
         lower = np.where(np.tri(len(norms), dtype=bool), np.log10(np.maximum(norms, FLOOR)), np.nan)
@@ -463,6 +462,7 @@ def memory(maps: Any, *, state: str | None = None, title: str = "") -> Plot:
         axes[1].set_title(f"log10 of the norm of d{name}(t) / d{name}(k)", loc="left")
         axes[1].grid(False)
         figure.colorbar(image, ax=axes[1], pad=0.01, fraction=0.04).outline.set_visible(False)
+    _legend(axes[0])
     return Plot(figure, title)
 
 
@@ -599,8 +599,23 @@ def _levels(ax: Any, levels: Mapping[str, float]) -> None:
 
 
 def _legend(ax: Any) -> None:
-    if len(ax.get_legend_handles_labels()[1]) > 1:
-        ax.legend(frameon=True, facecolor=PAGE, edgecolor=GRID, framealpha=1.0, labelcolor=INK)
+    """Where there is room in the plot, else below it: no curve is covered."""
+    lines = [line for line in ax.get_lines() if not line.get_label().startswith("_")]
+    if len(lines) < 2:
+        return
+    look = {"facecolor": PAGE, "edgecolor": GRID, "framealpha": 1.0, "labelcolor": INK}
+    figure, legend = ax.figure, ax.legend(**look)
+    legend.set_in_layout(False)  # one of many curves is larger than the plot
+    figure.draw_without_rendering()
+    box = legend.get_window_extent()
+    paths = [line.get_path().transformed(line.get_transform()) for line in lines]
+    if any(path.intersects_bbox(box, filled=False) for path in paths):
+        legend.remove()
+        width, height = figure.get_size_inches()
+        columns = min(len(lines), max(1, int(width * figure.dpi // box.width)))
+        rows = math.ceil(len(lines) / columns)
+        figure.set_size_inches(width, height + box.height / figure.dpi * rows / len(lines))
+        figure.legend(loc="outside lower center", ncols=columns, **look)
 
 
 # ------------------------------------------------------------------------------------------------------------ arguments
