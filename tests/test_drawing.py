@@ -729,7 +729,9 @@ def test_a_gain_belongs_to_a_norm_and_to_nothing_else():
 
 
 def test_every_equation_that_is_printed_is_in_the_picture():
-    @tl.cell(x="input", h="hidden", z="hidden", k="hidden", gain="hidden", b="hidden", W="hidden input", U="hidden hidden")
+    @tl.cell(
+        x="input", h="hidden", z="hidden", k="hidden", gain="hidden", b="hidden", W="hidden input", U="hidden hidden"
+    )
     def steps(x, /, h, z, k, *, W, U, gain, b):
         a = W @ x + U @ h
         mu = tl.mean(a, axis=-1, keepdims=True)

@@ -154,7 +154,9 @@ def _cell(cell: Any, theme: str = "light", steps: int | None = None, rolled: boo
         )
     if detail and steps is None:
         raise ArgumentError(
-            message("draw", "detail= shows one of several steps in full", remedy="give the number of steps too: steps=3")
+            message(
+                "draw", "detail= shows one of several steps in full", remedy="give the number of steps too: steps=3"
+            )
         )
 
     def below() -> None:

@@ -85,7 +85,14 @@ def unrolled(cell: Any, sheet: Sheet, steps: int, memory: Memory | None = None) 
     if drawn[-1][1]:  # in full: it has the ends of its own states
         return drawn
     for k, n in enumerate(states):
-        sheet.text(f"new {n}", x + GAP - 12 + _beside(n), level[k], indexed(fitted(n, 8), str(steps - 1)), size=14, kind="state")
+        sheet.text(
+            f"new {n}",
+            x + GAP - 12 + _beside(n),
+            level[k],
+            indexed(fitted(n, 8), str(steps - 1)),
+            size=14,
+            kind="state",
+        )
         sheet.wire(before[k], f"new {n}", [(begin[k], level[k]), (x + GAP - 12, level[k])], tip=n)
     return drawn
 

@@ -67,8 +67,11 @@ class Memory:
         self.places: Places = place(self.block)
         self.joins = joins(self.block)
         lines = equation_lines(cell.graph)
-        self.tips = {n.serial: f"{name} = {text}" for (_, n), (name, text) in zip(equations(cell.graph), lines, strict=False)}
-        for room, early in product(range(4), (False, True)):  # more lines between the boxes, until every wire finds its way
+        self.tips = {
+            n.serial: f"{name} = {text}" for (_, n), (name, text) in zip(equations(cell.graph), lines, strict=False)
+        }
+        # more lines between the boxes, until every wire finds its way
+        for room, early in product(range(4), (False, True)):
             self._on_grid(room)
             self._route(early)
             if not self.stray:
@@ -84,7 +87,8 @@ class Memory:
             (5 if b.carried else 9) + 3 * room,
             places.rows,
         )  # without a carried state on top, room for wires above the layers
-        first = 6 + 3 * room + wide * max(1, len(self.joins)) + APART * (len(b.inputs) - 1)  # the column of the first layer
+        # the column of the first layer
+        first = 6 + 3 * room + wide * max(1, len(self.joins)) + APART * (len(b.inputs) - 1)
         floor = top + (rows - 1) * high
         self.at: dict[int, Point] = {}
         for p in b.parts:
@@ -142,7 +146,12 @@ class Memory:
                 (self._price(s, p) + late * (s.kind == "input"), len(jobs) + k, s, p) for k, s in enumerate(p.sources)
             ]
         jobs += [
-            (1.0 if k in b.carried else 150.0 if early and new.kind == "state" else 1e4, len(jobs) + k, new, ("state", k))
+            (
+                1.0 if k in b.carried else 150.0 if early and new.kind == "state" else 1e4,
+                len(jobs) + k,
+                new,
+                ("state", k),
+            )
             for k, new in enumerate(b.new_states)
         ]
         jobs.append((2e4, len(jobs), b.output, ("output", 0)))

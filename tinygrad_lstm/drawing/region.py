@@ -43,7 +43,12 @@ def find(order: Sequence[Node], users: dict[int, list[Node]], exits: set[int]) -
 
 def _softmax(n: Node) -> tuple[Node, list[Node]] | None:
     """exp(q) / sum(exp(q)), or the same of q - max(q): what is read, and the operations, the last one first."""
-    if not _is(n, "div") or not _row(n.args[1], "sum") or n.args[1].args[0] is not n.args[0] or not _is(n.args[0], "exp"):
+    if (
+        not _is(n, "div")
+        or not _row(n.args[1], "sum")
+        or n.args[1].args[0] is not n.args[0]
+        or not _is(n.args[0], "exp")
+    ):
         return None
     power, total = n.args
     shifted = power.args[0]
