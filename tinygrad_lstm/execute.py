@@ -11,9 +11,10 @@ import math
 import time
 import weakref
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -57,13 +58,12 @@ class Block:
             return
         Block._pool.setdefault(self._size, []).append((self._raw, self._start, self.address))
         Block._held += self._size
-        while Block._held > Block.KEEP and Block._pool:
-            size, rest = next(iter(Block._pool.items()))
-            try:
-                rest.pop()
-                Block._held -= size
-            except IndexError:
-                Block._pool.pop(size, None)
+        for size in list(Block._pool) if Block._held > Block.KEEP else ():  # a list: other threads put sizes in meanwhile
+            rest = Block._pool[size]
+            while rest and Block._held > Block.KEEP:
+                with suppress(IndexError):
+                    rest.pop()
+                    Block._held -= size
 
 
 def aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
@@ -341,25 +341,41 @@ def padded_copy(x: np.ndarray, width: int) -> np.ndarray:
     return out
 
 
+def forward_slots(
+    p: Program, T: int, chunk: int, keep: bool = False, whole: bool = False
+) -> tuple[dict[str, int], str]:
+    """How many steps each memory of the forward loop holds, and which is the output.
+
+    keep : for a backward run; whole : states of all steps, not only of the last two.
+    """
+    graph = p.plan.graph
+    exposed = "output" if p.output_state is None else f"state{p.output_state}"
+    slots = {f"input{k}": T for k in range(len(graph.inputs))}
+    slots |= {s: T + 1 if whole or s == exposed else 2 for s in (f"state{k}" for k in range(len(graph.states)))}
+    slots |= {"sums": chunk, "scratch": 1, "tape": T if keep else 1}
+    return slots | ({"output": T} if p.output_state is None else {}), exposed
+
+
+class Call(NamedTuple):
+    """What a forward run is given. keep : for a backward one; ragged : not all samples run to the end."""
+
+    cell: Cell
+    arrays: Mapping[str, np.ndarray]
+    xs: Sequence[np.ndarray]
+    states: Sequence[np.ndarray]
+    keep: bool
+    ragged: bool
+
+
 class Form:
     """What calls of one size have in common: kernels, layouts, sizes. Derived once, used by every such call."""
 
-    def __init__(
-        self,
-        cell: Cell,
-        arrays: Mapping[str, np.ndarray],
-        xs: Sequence[np.ndarray],
-        states: Sequence[np.ndarray],
-        keep: bool,
-        ragged: bool,
-        alone: bool = False,
-    ):
+    def __init__(self, call: Call, alone: bool = False):
         """alone : threads do not share the units of a row."""
-        p, graph = cell.program, cell.graph
+        cell, arrays, xs, states, keep, ragged = call
+        p = cell.program
         self.cell, self.dtype, self.ragged, (self.T, self.B) = cell, xs[0].dtype, ragged, xs[0].shape[:2]
-        self.sizes = interpret.axis_sizes(p.plan, arrays)
-        for node, value in zip([*graph.inputs, *graph.states], [*xs, *states], strict=True):
-            self.sizes.setdefault(node.shape[-1], value.shape[-1])
+        self.sizes = interpret.axis_sizes(p.plan, arrays, [a.shape[-1] for a in (*xs, *states)])
         self.columns = not alone and shares_units(cell, arrays, self.T, self.B)
         weights = sum(array.nbytes for array in arrays.values())
         self.sharing = Sharing(self.T * (weights / 40e9 + 10e-6)) if self.columns else None
@@ -367,12 +383,7 @@ class Form:
         self.kernel, loop = kernel(cell, "forward", self.dtype, self.columns)
         rows = self.B if self.columns else -(-self.B // threads.get_num_threads())
         self.chunk = max(1, min(self.T, -(-64 // rows))) if p.hoists else 1
-        whole = keep or ragged
-        slots = {f"input{k}": self.T for k in range(len(xs))}
-        slots |= {f"state{k}": self.T + 1 if whole or k == p.output_state else 2 for k in range(len(states))}
-        slots |= {"sums": self.chunk, "scratch": 1, "tape": self.T if keep else 1}
-        slots |= {"output": self.T} if p.output_state is None else {}
-        self.exposed = "output" if p.output_state is None else f"state{p.output_state}"
+        slots, self.exposed = forward_slots(p, self.T, self.chunk, keep, whole=keep or ragged)
         outside = [*(f"input{k}" for k in range(len(xs))), self.exposed]
         self.layout = Layout(loop, cell, self.sizes, self.dtype, slots, self.B, outside)
         self.everybody = np.full(self.T, self.B, np.int64)
@@ -396,26 +407,20 @@ class Form:
 _forms: dict[Any, Form] = {}
 
 
-def form(
-    cell: Cell,
-    arrays: Mapping[str, np.ndarray],
-    xs: Sequence[np.ndarray],
-    states: Sequence[np.ndarray],
-    keep: bool,
-    ragged: bool,
-) -> Form:
+def form(call: Call) -> Form:
     """The form of a call, derived if it is the first of its size."""
+    cell, arrays, xs, states, keep, ragged = call
     shapes = [a.shape for a in (*arrays.values(), *xs, *states)]
     key = (cell, xs[0].dtype, keep, ragged, threads.get_num_threads(), SHARED, *shapes)
     found = _forms.get(key)
     if found is None:
         if len(_forms) >= 256:
             _forms.clear()
-        found = _forms[key] = Form(cell, arrays, xs, states, keep, ragged)
+        found = _forms[key] = Form(call)
     if found.sharing is None or found.sharing.pays():
         return found
     if found.alone is None:
-        found.alone = Form(cell, arrays, xs, states, keep, ragged, alone=True)
+        found.alone = Form(call, alone=True)
         found.alone.sharing = found.sharing
     return found.alone
 
@@ -472,7 +477,7 @@ def run_forward(
     T, B = xs[0].shape[:2]
     if T == 0 or B == 0:
         return interpret.run_forward(cell.plan, arrays, xs, states, active, keep)
-    what = form(cell, arrays, xs, states, keep, active is not None)
+    what = form(Call(cell, arrays, xs, states, keep, active is not None))
     own, graph, ragged = what.layout, cell.graph, what.ragged
     machine = None
     fixed = None if keep else own.prepared(arrays)
@@ -553,16 +558,11 @@ class Stepper:
         self.at_least = max(1, ALONE // max(1, weights))
         self.runs: list[tuple[Any, ...]] = []
         self._held: list[Run] = []
-        slots = {f"input{k}": 1 for k in range(len(graph.inputs))} | {f"state{k}": 2 for k in range(len(graph.states))}
-        slots |= {"sums": 1, "scratch": 1, "tape": 1} | ({"output": 1} if p.output_state is None else {})
-        exposed = "output" if p.output_state is None else f"state{p.output_state}"
+        slots, exposed = forward_slots(p, T=1, chunk=1)
         for arrays in layers:
-            machine = Interpreter(p.plan, arrays)
-            for node, width in zip(graph.inputs, widths[len(self.runs)], strict=True):
-                machine.sizes.setdefault(node.shape[-1], width)
-            for node, width in zip(graph.states, held, strict=True):
-                machine.sizes.setdefault(node.shape[-1], width)
-            own = Layout(loop, cell, machine.sizes, dtype, slots, batch, ())
+            sizes = interpret.axis_sizes(p.plan, arrays, [*widths[len(self.runs)], *held])
+            machine = Interpreter(p.plan, arrays, sizes)
+            own = Layout(loop, cell, sizes, dtype, slots, batch, ())
             run = Run(own, own.prepare(machine))
             for memory in slots:
                 run.view(memory).fill(0)

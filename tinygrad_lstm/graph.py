@@ -19,7 +19,6 @@ import numpy as np
 
 from .errors import ArgumentError, ShapeError, TraceError, message
 
-Number = bool | int | float
 NUMBERS = (bool, int, float)
 next_serial = count().__next__
 

@@ -13,13 +13,16 @@ from .plan import Plan
 Arrays = dict[int, np.ndarray]
 
 
-def axis_sizes(plan: Plan, arrays: Mapping[str, np.ndarray]) -> dict[Any, int]:
-    """The sizes of the axes that parameters have."""
+def axis_sizes(plan: Plan, arrays: Mapping[str, np.ndarray], widths: Sequence[int] | None = None) -> dict[Any, int]:
+    """The sizes of the axes that parameters have, and of those of the inputs and states, whose `widths` come in order."""
     sizes: dict[Any, int] = {1: 1}
     for f in plan.families.values():
         if f.axes:
             array = arrays[f.name]
             sizes.update(zip(f.axes, (array.shape[0] // len(f.members), *array.shape[1:]), strict=True))
+    if widths is not None:
+        for node, width in zip([*plan.graph.inputs, *plan.graph.states], widths, strict=True):
+            sizes.setdefault(node.shape[-1], width)
     return sizes
 
 
@@ -90,10 +93,8 @@ def run_forward(
     Returns the outputs (T, B, axis), zero where a sequence has ended; the final states; and what backward needs.
     """
     graph = plan.graph
-    machine = Interpreter(plan, arrays)
+    machine = Interpreter(plan, arrays, axis_sizes(plan, arrays, [a.shape[-1] for a in (*xs, *states)]))
     T, B = xs[0].shape[:2]
-    for node, value in zip([*graph.inputs, *graph.states], [*xs, *states], strict=True):
-        machine.sizes.setdefault(node.shape[-1], value.shape[-1])
     whole: Arrays = {node.serial: x for node, x in zip(graph.inputs, xs, strict=True)}
     machine.run(plan.static, machine.static)
     machine.run(plan.before, whole)

@@ -31,8 +31,8 @@ from unicodedata import east_asian_width
 
 import numpy as np
 
-from .drawing.render import FAMILY, write
-from .errors import ArgumentError, FileError, MissingExtra, ShapeError, message
+from .drawing.render import FAMILY, destination, write
+from .errors import ArgumentError, MissingExtra, ShapeError, message
 
 INK, FAINT, GRID, PAGE = "#1d1d1f", "#6e6e73", "#d9dce3", "#ffffff"
 DARK = {INK: "#f0f0f2", FAINT: "#9a9aa2", GRID: "#343944", PAGE: "#17181c"}
@@ -100,17 +100,7 @@ class Plot:
         ------
         ArgumentError : another suffix. FileError : the folder does not exist or cannot be written to.
         """
-        try:
-            target = Path(path)
-        except TypeError:
-            raise ArgumentError(message("save", "takes the path of a file", {"path": path}, "'plot.svg'")) from None
-        form = target.suffix.lower()
-        if form not in SUFFIXES:
-            remedy = f"end it in one of {' '.join(SUFFIXES)}"
-            raise ArgumentError(message("save", f"{str(path)!r} does not end in a known suffix", remedy=remedy))
-        if not target.parent.is_dir():
-            problem = f"the folder {str(target.parent)!r} does not exist"
-            raise FileError(message("save", problem, remedy="make it first"))
+        target, form = destination(path, SUFFIXES, "takes the path of a file", "'plot.svg'")
         content = getattr(self, form[1:])
         write(target, content() if callable(content) else content.encode())
         return target

@@ -17,7 +17,7 @@ import shutil
 import subprocess
 import sysconfig
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
@@ -169,23 +169,7 @@ class Drawing:
         ------
         ArgumentError : another suffix. FileError : the folder does not exist or cannot be written to.
         """
-        try:
-            target = Path(path)
-        except TypeError:
-            raise ArgumentError(message("save", "takes a path", {"path": path}, '"picture.svg"')) from None
-        form = target.suffix.lower()
-        if form not in SUFFIXES:
-            raise ArgumentError(
-                message(
-                    "save",
-                    f"{str(path)!r} does not end in a known suffix",
-                    remedy=f"end it in one of {' '.join(SUFFIXES)}",
-                )
-            )
-        if not os.path.isdir(target.parent):
-            raise FileError(
-                message("save", f"the folder {str(target.parent)!r} does not exist", remedy="make it first")
-            )
+        target, form = destination(path, SUFFIXES, "takes a path", '"picture.svg"')
         if form in (".png", ".pdf"):
             data = getattr(self, form[1:])(**options)
         elif options:
@@ -200,6 +184,22 @@ class Drawing:
 
     def __repr__(self) -> str:
         return f"<drawing of {self.title}>"
+
+
+def destination(path: Any, suffixes: Sequence[str], takes: str, example: str) -> tuple[Path, str]:
+    """The path of a file to write, in a folder that exists, and its suffix, which says how."""
+    try:
+        target = Path(path)
+    except TypeError:
+        raise ArgumentError(message("save", takes, {"path": path}, example)) from None
+    form = target.suffix.lower()
+    if form not in suffixes:
+        remedy = f"end it in one of {' '.join(suffixes)}"
+        raise ArgumentError(message("save", f"{str(path)!r} does not end in a known suffix", remedy=remedy))
+    if not os.path.isdir(target.parent):
+        problem = f"the folder {str(target.parent)!r} does not exist"
+        raise FileError(message("save", problem, remedy="make it first"))
+    return target, form
 
 
 def write(target: Path, data: bytes) -> None:

@@ -11,7 +11,7 @@ from .. import interpret, notation
 from ..cell import Cell
 from ..errors import AnomalyError, describe, message
 from ..graph import Node, reachable
-from ..interpret import Interpreter
+from ..interpret import Interpreter, axis_sizes
 from ..plan import varies
 from ..scan import Place
 from ..tensor import Tensor
@@ -195,9 +195,8 @@ class Replay:
     def _step(self, t: int, histories: Sequence[np.ndarray]) -> dict[int, Any]:
         """Every value of step t, (1, B, axis), from the states before it."""
         plan, graph = self.cell.plan, self.cell.graph
-        machine = Interpreter(plan, self.arrays)
-        for node, value in zip([*graph.inputs, *graph.states], [*self.xs, *self.states], strict=True):
-            machine.sizes.setdefault(node.shape[-1], value.shape[-1])
+        sizes = axis_sizes(plan, self.arrays, [a.shape[-1] for a in (*self.xs, *self.states)])
+        machine = Interpreter(plan, self.arrays, sizes)
         values = {n.serial: x[t : t + 1] for n, x in zip(graph.inputs, self.xs, strict=True)}
         values |= {n.serial: past[t : t + 1] for n, past in zip(graph.states, histories, strict=True)}
         with np.errstate(all="ignore"):
