@@ -178,6 +178,9 @@ def test_memory_is_the_mean_norm_at_every_distance():
     lower = np.tri(60, dtype=bool)
     np.testing.assert_allclose(drawn[lower], np.log10(found.norms["c"][lower]))
     assert np.ma.getmaskarray(drawn)[~lower].all()  # the future has no influence
+    np.testing.assert_allclose(map.images[0].get_clim(), (-12, np.log10(60)))  # one scale for all maps
+    lost = SimpleNamespace(norm="spectral", norms={"h": np.full((3, 3), np.nan)})
+    assert tl.plot.memory(lost).figure.axes[1].images[0].get_clim() == (-12, 0)
 
 
 def test_memories_are_compared_by_their_last_state():

@@ -42,7 +42,7 @@ MARKS = "osD^vP"
 LESS, MORE = (0.70, 0.09, 0.17), (0.13, 0.40, 0.67)  # the ends of RdBu
 DEEPEST = 0.7  # what of the colour is behind a letter at most
 MONO = "'DejaVu Sans Mono', Menlo, 'Liberation Mono', 'Courier New', monospace"  # of one width, 0.6 em
-WIDEST = 14.0  # inches
+WIDTH, HEIGHT, WIDEST = 5.6, 3.4, 14.0  # inches; a telephone shows the first at two thirds of its size
 UNWRITABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")  # what no XML may hold
 FLOOR = 1e-12  # a norm below this is not drawn: nothing is left
 SUFFIXES = (".svg", ".png", ".pdf", ".html")
@@ -125,12 +125,12 @@ def _style() -> Iterator[None]:
     """matplotlib as it is for us, whatever the reader's settings; and silent on letters that its fonts lack."""
     matplotlib = _matplotlib()
     settings = {
-        "font.family": _fonts("DejaVu Sans"), "font.size": 9, "axes.titlesize": 10.5, "text.color": INK,
+        "font.family": _fonts("DejaVu Sans"), "font.size": 9.5, "axes.titlesize": 10.5, "text.color": INK,
         "axes.edgecolor": FAINT, "axes.labelcolor": INK, "axes.titlecolor": INK, "axes.facecolor": "none",
         "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "axes.axisbelow": True,
         "grid.color": GRID, "grid.linewidth": 0.7, "xtick.color": FAINT, "ytick.color": FAINT,
         "xtick.labelcolor": INK, "ytick.labelcolor": INK, "lines.linewidth": 1.8, "figure.facecolor": PAGE,
-        "figure.edgecolor": "none", "savefig.facecolor": PAGE, "legend.fontsize": 8.5,
+        "figure.edgecolor": "none", "savefig.facecolor": PAGE, "legend.fontsize": 9,
         "svg.fonttype": "none", "svg.hashsalt": "tinygrad_lstm", "pdf.fonttype": 42, "text.usetex": False,
     }  # fmt: skip
     with matplotlib.rc_context(), warnings.catch_warnings():
@@ -231,7 +231,7 @@ def gates(
     rows = [min(3.2, max(0.55, 0.16 * array.shape[1])) for array in maps.values()]
     heights = ([0.8] if signal is not None else []) + rows
     longest = max(map(len, words)) if words and any(len(w) > 1 for w in words) else 1
-    width = min(WIDEST, max(6.4, 1.6 + steps * (0.2 if words else 0.06)))
+    width = min(WIDEST, max(WIDTH, 1.4 + steps * (0.16 if words else 0.06)))
     figure, axes = _figure(
         width, sum(heights) + 0.35 * len(heights) + 0.6 + (0.08 * longest if words else 0.2), heights
     )
@@ -272,8 +272,8 @@ def _words(ax: Any, words: list[str] | None, steps: int, width: float) -> None:
     if words is None:
         ax.set_xlabel("step")
         return
-    every = max(1, math.ceil(steps * 0.13 / (width - 1.6)))
-    turned = max(map(_columns, words)) * 0.085 > (width - 1.6) / steps * every
+    every = max(1, math.ceil(steps * 0.13 / (width - 1.4)))
+    turned = max(map(_columns, words)) * 0.085 > (width - 1.4) / steps * every
     shown = [_shown(w.replace("\n", "↵")) for w in words]
     ax.set_xticks(
         range(0, steps, every), shown[::every], rotation=90 if turned else 0, family=_fonts("DejaVu Sans Mono")
@@ -410,7 +410,8 @@ def memory(maps: Any, *, state: str | None = None, title: str = "") -> Plot:
     maps : what `tl.memory_map` returns (`.norms[state]`, (T+1, T+1)); or {"RNN": ..., "LSTM": ...}, compared.
     state : which state's; every state of a single map, of several the last of each (the cell state of an LSTM).
 
-    Norms below 1e-12 end a curve, and are the darkest colour of a map.
+    Norms below 1e-12 end a curve. The colours of a map go from there, the darkest, to its largest norm, or to 1 if
+    that is larger: maps can be compared, and one in which nothing is lost is bright all over.
 
     Examples
     --------
@@ -422,7 +423,7 @@ def memory(maps: Any, *, state: str | None = None, title: str = "") -> Plot:
     single = hasattr(maps, "norms")
     chosen: dict[str, Array] = {}
     for label, found in ({"": maps} if single else _named("plot.memory", maps, "map")).items():
-        norms, kind = getattr(found, "norms", None), str(getattr(found, "norm", ""))
+        norms, kind = getattr(found, "norms", None), str(getattr(found, "norm", "")).replace("frob", "Frob")
         if not norms:
             raise ArgumentError(message("plot.memory", "takes what tl.memory_map returns", {"maps": found}))
         if state is not None and state not in norms:
@@ -435,7 +436,7 @@ def memory(maps: Any, *, state: str | None = None, title: str = "") -> Plot:
     last = list(chosen)[-1]
     if single and len(maps.norms) > 1 and last in getattr(maps, "direct", {}):
         curves[f"{last}, by way of {last} alone"] = _against_distance(np.asarray(maps.direct[last], float))
-    figure, axes = _figure(6.4, 3.6 + (3.4 if single else 0.0), [1.0, 1.0] if single else [1.0])
+    figure, axes = _figure(WIDTH, HEIGHT * 2 if single else HEIGHT, [1.0, 1.0] if single else [1.0])
     for k, (name, curve) in enumerate(curves.items()):
         distance = np.arange(len(curve))
         axes[0].plot(distance, np.where(curve >= FLOOR, curve, np.nan), **_line(k), label=_shown(name))
@@ -446,7 +447,9 @@ def memory(maps: Any, *, state: str | None = None, title: str = "") -> Plot:
     if single:
         name, norms = last, chosen[last]
         lower = np.where(np.tri(len(norms), dtype=bool), np.log10(np.maximum(norms, FLOOR)), np.nan)
-        image = axes[1].imshow(lower, aspect="auto", interpolation="nearest", cmap="viridis")
+        top = float(lower[np.isfinite(lower)].max(initial=0.0))
+        scale = {"cmap": "viridis", "vmin": math.log10(FLOOR), "vmax": top}
+        image = axes[1].imshow(lower, aspect="auto", interpolation="nearest", **scale)
         axes[1].set_xlabel("k: the step looked back to")
         axes[1].set_ylabel("t: the step looked from")
         axes[1].set_title(f"log10 of the norm of d{name}(t) / d{name}(k)", loc="left")
@@ -488,7 +491,7 @@ def losses(
     single = hasattr(runs, "losses") or not isinstance(runs, Mapping)
     named = {"training": runs} if single else _named("plot.losses", runs, "run")
     title = title or f"training: {y_label}"
-    figure, (ax,) = _figure(6.4, 3.6, [1.0])
+    figure, (ax,) = _figure(WIDTH, HEIGHT, [1.0])
     for k, (name, run) in enumerate(named.items()):
         values = _numbers("plot.losses", name, getattr(run, "losses", run))
         if values.ndim != 1 or not values.size:
@@ -539,7 +542,7 @@ def lines(
         raise ArgumentError(message("plot.lines", "takes curves by name", {"curves": curves}, "{'loss': [2.0, 1.0]}"))
     named = _named("plot.lines", curves, "curve")
     title = title or ", ".join(named)
-    figure, (ax,) = _figure(6.4, 3.6, [1.0])
+    figure, (ax,) = _figure(WIDTH, HEIGHT, [1.0])
     for k, (name, curve) in enumerate(named.items()):
         pair = isinstance(curve, tuple) and len(curve) == 2
         y = _numbers("plot.lines", name, curve[1] if pair else curve)
@@ -584,12 +587,12 @@ def _levels(ax: Any, levels: Mapping[str, float]) -> None:
         ax.axhline(y, color=FAINT, linewidth=1.0, linestyle=(0, (1, 2)))
         label = textwrap.fill(_shown(name), 16)
         ax.annotate(
-            label, (1.01, y), xycoords=("axes fraction", "data"), ha="left", va="center", fontsize=8, color=FAINT
+            label, (1.01, y), xycoords=("axes fraction", "data"), ha="left", va="center", fontsize=8.5, color=FAINT
         )
 
 
 def _legend(ax: Any) -> None:
-    """Where there is room in the plot, else below it: no curve is covered."""
+    """Where there is room in the plot, else below it, or above both of two: no curve and no level is covered."""
     lines = [line for line in ax.get_lines() if not line.get_label().startswith("_")]
     if len(lines) < 2:
         return
@@ -598,14 +601,15 @@ def _legend(ax: Any) -> None:
     legend.set_in_layout(False)  # one of many curves is larger than the plot
     figure.draw_without_rendering()
     box = legend.get_window_extent()
-    paths = [line.get_path().transformed(line.get_transform()) for line in lines]
+    paths = [line.get_path().transformed(line.get_transform()) for line in ax.get_lines()]
     if any(path.intersects_bbox(box, filled=False) for path in paths):
         legend.remove()
         width, height = figure.get_size_inches()
         columns = min(len(lines), max(1, int(width * figure.dpi // box.width)))
         rows = math.ceil(len(lines) / columns)
         figure.set_size_inches(width, height + box.height / figure.dpi * rows / len(lines))
-        figure.legend(loc="outside lower center", ncols=columns, **look)
+        side = "upper" if len(figure.axes) > 1 else "lower"
+        figure.legend(loc=f"outside {side} center", ncols=columns, **look)
 
 
 # ------------------------------------------------------------------------------------------------------------ arguments
