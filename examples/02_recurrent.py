@@ -2,11 +2,12 @@
 # # Networks with a memory
 #
 # You understand each word of this sentence with what you have read before in mind. You do not throw everything away and
-# start anew at each word. Most neural networks do: what they say about an input depends on that input alone.
+# start anew at each word. A network like the one of the chapter before does: what it says about an input depends on
+# that input alone.
 #
-# Take the moments of a film. Somebody runs. Is that a race, a robbery, or is someone late for breakfast? The moment does
-# not say. The story before does. In this chapter a network without memory tries to label such moments, and we compute how
-# well it can possibly do. Then we give the network a loop.
+# Take the moments of a film. Somebody runs. Is that a race, a robbery, or is someone late for breakfast? The moment
+# does not say. The story before does. In this chapter a network without memory tries to label such moments, and we
+# compute how well it can possibly do. Then we give the network a loop.
 
 # %%
 import sys
@@ -20,8 +21,8 @@ import tinygrad_lstm as tl
 # ## A film
 #
 # A film is a chain of shots. Some tell what is going on: when a *vault* opens it is a robbery, until something else
-# begins. All others, someone *running*, a *car*, a *crowd*, happen in every kind of scene, equally often. So whatever can
-# be known about them was shown earlier.
+# begins. All others, someone *running*, a *car*, a *crowd*, happen in every kind of scene, equally often. So what is
+# going on in these can only be known from earlier shots.
 
 # %%
 TELLING = {"breakfast": "everyday", "vault": "robbery", "starting gun": "race", "smoke": "fire"}
@@ -45,9 +46,9 @@ def films(count: int, length: int, seed: list[int]) -> tuple[np.ndarray, np.ndar
 # %% [markdown]
 # ## What is possible without memory
 #
-# Whoever sees the present shot only can do no better than this: count in very many films which scene goes with it most
+# Whoever sees only the present shot can do no better than this: count in very many films which scene goes with it most
 # often, and say that. No network without memory can do better but by luck, however large it is. With a window of the
-# three latest shots the same holds for triples: better, but a scene that began four shots ago is out of sight.
+# three latest shots the same holds for triples: better, but a scene that began three shots ago is out of sight.
 
 
 # %%
@@ -70,9 +71,10 @@ def best_without_memory(shots: np.ndarray, scenes: np.ndarray, width: int, seed:
 
 
 # %% [markdown]
-# And here is such a network. A shot is a number without meaning, so it is first looked up in a table that holds a row of
-# sixteen learned numbers for each shot, an *embedding*. Then come two layers of weighted sums (`Linear`), with a tanh
-# between, as in the chapter before. What comes out is one score a scene; the highest is the network's answer.
+# And here is such a network. A shot is a number without meaning, so it is first looked up in a table that holds a row
+# of sixteen learned numbers for each shot, an *embedding*. Then come two layers of weighted sums (`Linear`), with a
+# tanh between, as in the chapter before. What comes out is one score for each scene; the highest is the network's
+# answer.
 
 
 # %%
@@ -97,16 +99,17 @@ class Glance(tl.nn.Module):
 #
 # A *recurrent* network has a loop: part of what it computes at one step is handed to itself at the next.
 #
-# ![A network with a loop: it looks at x and gives h, and the loop carries h from step to step](02_recurrent/rolled.svg)
+# ![A network with a loop: at step t it looks at $x_t$ and gives $h_t$; the loop carries h to the next step.](02_recurrent/rolled.svg)
 #
 # That looks mysterious and is not. Unrolled in time it is a chain of copies of the same network, each handing a message
-# to its successor. The copies share their weights; a longer film takes more copies and no more parameters.
+# to its successor. The copies share their weights: a longer film takes more copies, but no more weights.
 #
-# ![The same network, unrolled over four steps](02_recurrent/unrolled.svg)
+# ![The same network, unrolled over four steps. It starts with zeros for $h_{-1}$.](02_recurrent/unrolled.svg)
 #
-# The message is called the *hidden state* $h$. In the plainest network it is one line,
-# $h_t = \tanh(W x_t + U h_{t-1} + b)$: a weighted sum of the input and of the hidden state before, squashed to between
-# -1 and 1. In NumPy:
+# The message is called the *hidden state* $h$, a vector. In the plainest network it is one line,
+# $h_t = \tanh(W x_t + U h_{t-1} + b)$: the input, weighted by the matrix $W$, plus the hidden state before, weighted by
+# $U$, plus a bias $b$, and all that squashed to between -1 and 1. In NumPy, for a *batch* of B sequences of T steps at
+# once:
 
 
 # %%
@@ -121,9 +124,9 @@ def by_hand(xs: np.ndarray, W: np.ndarray, U: np.ndarray, b: np.ndarray) -> np.n
 
 
 # %% [markdown]
-# In the library the equation is all there is: `tl.cells.rnn` holds it, `tl.nn.Recurrent` runs it over time and finds the
-# gradients. Here is the network that labels films: the same parts as before, with the recurrent layer in place of the
-# window.
+# In the library the equation is all there is: `tl.cells.rnn` holds it, `tl.nn.Recurrent` runs it over time and finds
+# the gradients, by going back through the unrolled chain. Here is the network that labels films: embedding and scores
+# as before, with the recurrent layer in place of the window.
 
 
 # %%
@@ -155,9 +158,9 @@ def same_by_hand(model: Watch, shots: np.ndarray) -> float:
 # ## Training all three
 #
 # Scores become probabilities by *softmax*: take the exponential of each and divide by their sum. The loss is the
-# *cross-entropy*: minus the logarithm of the probability that the network gave to what is really going on, averaged over
-# all moments. Training goes through the films in batches of 32, and moves the weights against the gradient after each;
-# *Adam* (Kingma & Ba 2015) is a rule that chooses the length of the step for each weight by itself. `clip` shortens a
+# *cross-entropy*: minus the logarithm of the probability that the network gave to what is really going on, averaged
+# over all moments. Training goes through the films in batches of 32, and moves the weights against the gradient after
+# each; *Adam* (Kingma & Ba 2015) is a rule that adapts the length of the step for each weight. `clip` shortens a
 # gradient that is too long.
 
 
@@ -179,7 +182,7 @@ def right(model: tl.nn.Module, shots: np.ndarray, scenes: np.ndarray) -> np.ndar
 
 
 # %% [markdown]
-# How does it depend on how long ago the scene began?
+# How do the right labels depend on how long ago the scene began?
 
 
 # %%
@@ -224,7 +227,7 @@ def main(quick: bool = False, seed: int = 0, folder: str | Path = "pictures") ->
             best_without_memory(new_shots, new_scenes, window, seed),
         )
         print(f"{name:<12} {results[key]:>7.1%}   (the best rule for it: {results[f'{key}_best']:.1%})")
-    results["memory"] = float(correct["with memory"].mean())
+    results |= {"memory": float(correct["with memory"].mean()), "guessing": 1 / len(SCENES)}
     print(f"{'with memory':<12} {results['memory']:>7.1%}")
     results["bar"] = 0.9 if quick else 0.98
     below = all(results[name] <= results[f"{name}_best"] + 0.01 for name in ("one_shot", "three_shots"))
@@ -247,19 +250,23 @@ def main(quick: bool = False, seed: int = 0, folder: str | Path = "pictures") ->
 
 
 # %% [markdown]
-# The network that sees one shot is right in {one_shot:.1%}, and could not do better: the best rule is right in
-# {one_shot_best:.1%}. With three shots it is {three_shots:.1%}, of {three_shots_best:.1%} possible. With a loop,
-# {memory:.1%}. (A difference of some tenths of a percent is the luck of the draw.)
+# The network that sees one shot is right in {one_shot:.1%} of the moments; the best rule for one shot, in
+# {one_shot_best:.1%}. With three shots it is {three_shots:.1%}, and the best rule {three_shots_best:.1%}. (The
+# difference, some tenths of a percent either way, is luck: where nothing telling is in sight, every answer is a guess.)
+# With a loop, {memory:.1%}. Its hidden states are those of our loop in NumPy, to {difference:.0e}.
 #
-# ![Right labels against the number of shots since the scene began](02_recurrent/distance.svg)
+# ![Right labels against the number of shots since the scene began. Dotted: guessing, {guessing:.0%}.](02_recurrent/distance.svg)
 #
-# At a telling shot all are right. One shot later the first network guesses; three shots later the second one, too. The
-# recurrent network has carried the scene along. Below, its belief over a film of which it knew nothing: bright is
-# certain.
+# At a telling shot all three are right. One shot later the first network guesses; three shots later the second does,
+# too. The recurrent network has carried the scene along. Below, what each of them believes over a short film made for
+# this page:
 #
-# ![What each network believes, shot by shot](02_recurrent/film.svg)
+# ![The probability that each network gives to each scene, shot by shot: yellow is 1, dark is 0.](02_recurrent/film.svg)
 #
-# ![The losses while training](02_recurrent/loss.svg)
+# The losses end where the knowledge of each network ends: whoever must guess cannot give the right scene a high
+# probability.
+#
+# ![The losses while training; the one with memory falls to almost zero.](02_recurrent/loss.svg)
 #
 # Here the scene began a few shots ago. What if it had been two hundred? That is the next chapter.
 
