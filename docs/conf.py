@@ -26,6 +26,7 @@ html_show_sphinx = False
 html_copy_source = False
 pygments_style, pygments_dark_style = "friendly", "github-dark"
 maximum_signature_line_length = 96
+smartquotes_action = "De"  # dashes and dots; quotes stay as code has them
 toc_object_entries_show_parents = "hide"
 python_use_unqualified_type_names = True
 copybutton_prompt_text, copybutton_prompt_is_regexp = r">>> |\.\.\. ", True

@@ -22,12 +22,12 @@ import tinygrad_lstm as tl
 PAGES = [
     ("tensors", "Tensors", ["tensor"], "Arrays that remember where they came from."),
     ("functions", "Functions of arrays", ["functions"], "Named and behaving as NumPy's, where NumPy has them; all with gradients."),
-    ("elementwise", "Elementwise operations", ["ops", "fuse"], "The table's rows, and how to add yours. All may be used in a cell."),
+    ("elementwise", "Elementwise operations", ["ops", "fuse"], "The rows of the table, and how to add yours. All may stand in a cell."),
     ("gradients", "Gradients", ["gradients"], "Functions that give gradients, and their check by finite differences."),
     ("cells", "Cells", ["cell", "cells"], "Declare a cell; those that are there. More pictures: [gallery](../gallery/README.md)."),
     ("nn", "Layers", ["nn.layers", "nn.module", "nn.recurrent"], "`tl.nn`: modules with torch's names."),
-    ("functional", "Losses", ["nn.functional", "nn.ctc"], "`tl.nn.functional`: losses; `relu` and the like are those of `tl`."),
-    ("init", "First values", ["init"], "`tl.init`: how parameters start."),
+    ("functional", "Losses", ["nn.functional", "nn.ctc"], "`tl.nn.functional`: losses, and what layers compute; `relu` is `tl.relu`."),
+    ("init", "Initialisation", ["init"], "`tl.init`: the values that parameters start with."),
     ("optim", "Optimisers", ["optim"], "`tl.optim`: torch's update rules, clipping, and schedules of the learning rate."),
     ("training", "Training and files", ["train", "checkpoint"], "The training loop, and one file for all of a run."),
     ("data", "Data", ["data"], "`tl.data`: text as numbers, batches, recordings that come along, n-gram models to beat."),
@@ -42,6 +42,10 @@ PAGES = [
 RETURNED = ["drawing.Drawing", "inspection.Recording", "inspection.MemoryMap", "train.Fit", "plot.Plot"]
 CREATION = ["tensor", "zeros", "ones", "full", "arange", "zeros_like", "ones_like", "randn", "rand"]
 LOWER = "tinygrad_lstm."
+# methods without an underscore that only other rooms of the library call
+INNER = {"members", "passages", "prepare_rng_state", "prepare_state_dict", "pullback", "suffixes", "watching"}
+# what every subclass can do stands with these
+BASES = (tl.nn.Module, tl.optim.Optimizer, tl.optim.LRScheduler)
 
 
 @dataclass(frozen=True)
@@ -144,28 +148,46 @@ def entry(public: Public) -> str:
     kind = "class" if inspect.isclass(public.thing) else "function"
     if kind == "class" and issubclass(public.thing, BaseException):
         return _directive("exception", f"tl.{public.name}", markdown(public.thing.__doc__ or ""))
-    body = [markdown(inspect.getdoc(public.thing) or "")]
+    body = [markdown(_text(public))]
     if kind == "class":
         body += [_member(name, member) for name, member in _members(public.thing)]
+        base = next((b for b in BASES[1:] if issubclass(public.thing, b) and public.thing is not b), None)
+        body += [f"And the methods of `tl.optim.{base.__name__}`."] if base else []
     elif type(public.thing).__module__.startswith(LOWER):  # a function that has others as attributes
         body += [_member(name, member) for name, member in _members(type(public.thing))]
     return _directive(kind, f"tl.{public.name}{signature(public.thing)}", "\n\n".join(body))
 
 
+def _text(public: Public) -> str:
+    """The docstring; of what a row of the table makes without what is said once on its page."""
+    text = inspect.getdoc(public.thing) or ""
+    function = getattr(public.thing, "function", None)
+    if function is not None and text == inspect.getdoc(function):
+        return f"{text.split(chr(10) * 2)[0]}\n\n`tl.{function.__name__}` as a module."
+    return re.sub(r"^Elementwise over .*?\n\n", "", text, flags=re.M | re.S)
+
+
 def _members(kind: type) -> Iterator[tuple[str, Any]]:
     """Methods and properties with a docstring of their own, and `forward`; those of base classes of the library as well."""
-    seen = set()
+    seen = set(INNER)
     for base in kind.__mro__:
         if not base.__module__.startswith(LOWER):
             continue
-        if base is not kind and base in (tl.nn.Module,):
-            continue  # what every module can do stands there
+        if base is not kind and base in BASES:
+            continue
         for name, member in vars(base).items():
             if name.startswith("_") or name in seen:
                 continue
             seen.add(name)
             plain = member.__func__ if isinstance(member, staticmethod | classmethod) else member
             own = inspect.isfunction(plain) and plain.__qualname__.startswith(base.__name__ + ".")
+            inherited = [
+                vars(b)[name].__doc__ for b in BASES if base is not b and issubclass(base, b) and name in vars(b)
+            ]
+            if name == "forward" and hasattr(kind, "function"):
+                continue  # an activation is called as its function
+            if plain.__doc__ in inherited and name != "forward":
+                continue
             if (own or isinstance(plain, property)) and (plain.__doc__ or name == "forward"):
                 yield name, plain
 
@@ -306,17 +328,21 @@ def _entries(body: str) -> str:
         parts = [body[: heading.start()], f"*{heading[0].strip()}:*", _dedent(under[0]), rest]
         return "\n\n".join(part if part.startswith("*") else _entries(part) for part in parts if part.strip())
     items: list[str] = []
+    goes_on = False
     for line in body.split("\n"):
-        if line.startswith(" ") and items:
+        if goes_on and line.strip() and (line.startswith(" ") or not ENTRY.match(line)):
             items[-1] += " " + line.strip()
         elif line.strip():
             items.append(line.strip())
-    items = [part for item in items for part in FURTHER.split(item)]
-    for item in items:
+        goes_on = bool(line.strip())
+    for item in [part for whole in items for part in FURTHER.split(whole)]:
         match = ENTRY.match(item)
-        names = match["names"].replace("`", "") if match else ""
-        out.append(f"- `{names}`: {escape(item[match.end() :])}" if match else f"- {escape(item)}")
-    return "\n".join(out)
+        out.append(
+            f"- `{match['names'].replace('`', '')}`: {escape(item[match.end() :])}\n"
+            if match
+            else f"\n{escape(item)}\n"
+        )
+    return "".join(out).strip()
 
 
 def escape(text: str) -> str:

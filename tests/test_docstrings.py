@@ -29,6 +29,11 @@ def objects():
             for key, member in vars(thing).items():
                 if not key.startswith("_") and inspect.isfunction(member):
                     yield f"{name}.{key}", member
+    for room in (tl.nn, tl.nn.functional, tl.optim, tl.init):
+        short = room.__name__.removeprefix("tinygrad_lstm.")
+        for name, thing in vars(room).items():
+            if not name.startswith("_") and getattr(thing, "__module__", "").startswith(room.__name__):
+                yield f"{short}.{name}", thing
 
 
 EXAMPLES = [(title, thing) for title, thing in objects() if ">>>" in (thing.__doc__ or "")]

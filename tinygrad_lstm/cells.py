@@ -83,7 +83,7 @@ def _normalised(a, scale, shift):
 @cell(x="input", h="hidden", c="hidden", W="hidden input", U="hidden hidden", b="hidden = 0",
       gamma="hidden = 1", beta="hidden = 0")
 def lstm_layernorm(x, /, h, c, *, W, U, b, gamma, beta):
-    """Ba, Kiros & Hinton 2016: every gate's sum, and the cell state, normalised over the units."""
+    """After Ba, Kiros & Hinton 2016: every gate's sum (there its two products), and the cell state, normalised over the units."""
     i = sigmoid(_normalised(W.i @ x + U.i @ h, gamma.i, b.i))
     f = sigmoid(_normalised(W.f @ x + U.f @ h, gamma.f, b.f))
     g = tanh(_normalised(W.g @ x + U.g @ h, gamma.g, b.g))

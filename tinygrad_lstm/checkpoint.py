@@ -118,6 +118,14 @@ def load(
     ------
     FileError : no file, no permission, damaged or cut off, not of this format, tensors that do not fit the model: the
         message names the file, and the tensor if it is one.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     tl.save(folder + "/model.safetensors", tl.nn.Linear(3, 2), note="of today")
+    ...     tl.load(folder + "/model.safetensors")  # without a model: the facts alone
+    {'note': 'of today'}
     """
     source = _path("load", path)
     tensors, texts = _read(source)

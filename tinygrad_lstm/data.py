@@ -83,6 +83,14 @@ def read_documents(path: str | os.PathLike[str], limit: int | None = None) -> di
     Raises
     ------
     FileError : nothing there, no UTF-8 text, or only empty files.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = (pathlib.Path(folder) / "poem.txt").write_text("one\\ntwo\\n")
+    ...     tl.data.read_documents(folder)
+    {'poem.txt': 'one\\ntwo\\n'}
     """
     path = Path(path)
     if path.is_dir():

@@ -992,7 +992,7 @@ def take(a: ArrayLike, indices: ArrayLike, axis: int | None = None, mode: str = 
 
     Raises
     ------
-    BoundsError : an index outside. ArgumentError : indices that are no integers.
+    ShapeError : an index outside (an IndexError too). ArgumentError : indices that are no integers.
 
     Examples
     --------

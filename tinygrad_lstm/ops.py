@@ -59,7 +59,7 @@ _users: set[str] = set()  # names of rows that `elementwise` added
 
 def _documented(op: Op) -> str:
     """A row's line, how it takes its arguments, and one value of it as an example."""
-    sample = [round(low + 0.75 * (high - low), 2) for low, high in op.domain]
+    sample = [round(low + (0.75 - 0.15 * k) * (high - low), 2) for k, (low, high) in enumerate(op.domain)]
     value = op.numpy(*[np.float32(a) for a in sample])
     call = f"tl.{op.name}({', '.join(map(str, sample))}).item()"
     shown = (
@@ -69,8 +69,8 @@ def _documented(op: Op) -> str:
     )
     return f"""{op.doc}.
 
-    Elementwise over {", ".join(f"`{n}`" for n in op.names)}, with NumPy's broadcasting: Tensors, traced values, arrays, lists or
-    Python numbers, which are float32 and never widen a dtype.
+    Elementwise over {", ".join(f"`{n}`" for n in op.names)}, with NumPy's broadcasting: Tensors, arrays, lists, values in the body of a
+    cell, or Python numbers, which are float32 and never widen a dtype.
 
     Examples
     --------

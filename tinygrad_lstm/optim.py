@@ -385,6 +385,13 @@ class AdamW(Adam):
     """Adam with decoupled weight decay, p <- (1 - lr weight_decay) p before the step (Loshchilov & Hutter 2017).
 
     Arguments of `Adam`; weight_decay is 0.01 unless told.
+
+    Examples
+    --------
+    >>> w = tl.tensor(np.array([1.0, -2.0]), requires_grad=True)
+    >>> optimizer = tl.optim.AdamW([w], lr=0.1, weight_decay=0.5)
+    >>> (w * w).sum().backward(); optimizer.step(); w  # 5 % smaller first, then 0.1 towards 0
+    tensor([ 0.85, -1.8 ], dtype=float64, requires_grad=True)
     """
 
     decoupled = True
@@ -413,6 +420,13 @@ class RMSprop(Optimizer):
     ----------
     params : parameters, or groups of them. lr, alpha, eps, momentum, centered : as above.
     weight_decay : g <- g + weight_decay p before all else. maximize : climb instead of descending.
+
+    Examples
+    --------
+    >>> w = tl.tensor(np.array([1.0, -2.0]), requires_grad=True)
+    >>> optimizer = tl.optim.RMSprop([w], lr=0.1, alpha=0.75)
+    >>> (w * w).sum().backward(); optimizer.step(); w  # a first step of lr / sqrt(1 - alpha), whatever the gradient
+    tensor([ 0.8, -1.8], dtype=float64, requires_grad=True)
     """
 
     slots = ("square_avg", "grad_avg", "momentum_buffer")
@@ -460,6 +474,13 @@ class Adagrad(Optimizer):
     ----------
     params : parameters, or groups of them. lr, lr_decay, eps : as above. initial_accumulator_value : s at the start.
     weight_decay : g <- g + weight_decay p before all else. maximize : climb instead of descending.
+
+    Examples
+    --------
+    >>> w = tl.tensor(np.array([1.0, -2.0]), requires_grad=True)
+    >>> optimizer = tl.optim.Adagrad([w], lr=0.1)
+    >>> (w * w).sum().backward(); optimizer.step(); w
+    tensor([ 0.9, -1.9], dtype=float64, requires_grad=True)
     """
 
     slots = ("sum",)
@@ -555,7 +576,15 @@ def clip_grad_norm(
 
 
 def clip_grad_value(params: Tensor | Iterable[Tensor], clip_value: float) -> None:
-    """Limit every entry of every gradient to [-clip_value, clip_value]."""
+    """Limit every entry of every gradient to [-clip_value, clip_value].
+
+    Examples
+    --------
+    >>> w = tl.tensor([3.0, -0.5], requires_grad=True)
+    >>> (0.5 * w * w).sum().backward()
+    >>> tl.optim.clip_grad_value([w], 1.0); w.grad
+    tensor([ 1. , -0.5])
+    """
     if not clip_value >= 0:
         raise ArgumentError(message("clip_grad_value", "clip_value must be at least 0", {"clip_value": clip_value}))
     for p in _with_grad("clip_grad_value", params):
@@ -606,6 +635,16 @@ class LRScheduler:
     Attributes
     ----------
     last_epoch : t.
+
+    Examples
+    --------
+    >>> class Slower(tl.optim.LRScheduler):
+    ...     def value(self, base, t, k):
+    ...         return base / (1 + t)
+    >>> optimizer = tl.optim.SGD([tl.ones(1, requires_grad=True)], lr=1.0)
+    >>> schedule = Slower(optimizer)
+    >>> [(optimizer.lr, schedule.step())[0] for _ in range(3)]
+    [1.0, 0.5, 0.3333333333333333]
     """
 
     def __init__(self, optimizer: Optimizer):
@@ -653,7 +692,15 @@ class LRScheduler:
 
 
 class LambdaLR(LRScheduler):
-    """base * f(t); one function, or a list with one for each group."""
+    """base * f(t); one function, or a list with one for each group.
+
+    Examples
+    --------
+    >>> optimizer = tl.optim.SGD([tl.ones(1, requires_grad=True)], lr=1.0)
+    >>> schedule = tl.optim.LambdaLR(optimizer, lambda t: 0.5**t)
+    >>> [(optimizer.lr, schedule.step())[0] for _ in range(3)]
+    [1.0, 0.5, 0.25]
+    """
 
     def __init__(self, optimizer: Optimizer, lr_lambda: Callable[[int], float] | Sequence[Callable[[int], float]]):
         self.lr_lambdas = _per_group("LambdaLR", "lr_lambda", optimizer, lr_lambda)
@@ -683,7 +730,15 @@ class StepLR(LRScheduler):
 
 
 class MultiStepLR(LRScheduler):
-    """base * gamma ** (number of milestones up to t)."""
+    """base * gamma ** (number of milestones up to t).
+
+    Examples
+    --------
+    >>> optimizer = tl.optim.SGD([tl.ones(1, requires_grad=True)], lr=1.0)
+    >>> schedule = tl.optim.MultiStepLR(optimizer, milestones=[1, 3], gamma=0.5)
+    >>> [(optimizer.lr, schedule.step())[0] for _ in range(5)]
+    [1.0, 0.5, 0.5, 0.25, 0.25]
+    """
 
     def __init__(self, optimizer: Optimizer, milestones: Sequence[int], gamma: float = 0.1):
         self.milestones, self.gamma = sorted(milestones), gamma
@@ -694,7 +749,15 @@ class MultiStepLR(LRScheduler):
 
 
 class ExponentialLR(LRScheduler):
-    """base * gamma ** t."""
+    """base * gamma ** t.
+
+    Examples
+    --------
+    >>> optimizer = tl.optim.SGD([tl.ones(1, requires_grad=True)], lr=1.0)
+    >>> schedule = tl.optim.ExponentialLR(optimizer, gamma=0.5)
+    >>> [(optimizer.lr, schedule.step())[0] for _ in range(3)]
+    [1.0, 0.5, 0.25]
+    """
 
     def __init__(self, optimizer: Optimizer, gamma: float):
         self.gamma = gamma
@@ -705,7 +768,15 @@ class ExponentialLR(LRScheduler):
 
 
 class ConstantLR(LRScheduler):
-    """base * factor while t < total_iters, then base."""
+    """base * factor while t < total_iters, then base.
+
+    Examples
+    --------
+    >>> optimizer = tl.optim.SGD([tl.ones(1, requires_grad=True)], lr=1.0)
+    >>> schedule = tl.optim.ConstantLR(optimizer, factor=0.5, total_iters=2)
+    >>> [(optimizer.lr, schedule.step())[0] for _ in range(4)]
+    [0.5, 0.5, 1.0, 1.0]
+    """
 
     def __init__(self, optimizer: Optimizer, factor: float = 1.0 / 3.0, total_iters: int = 5):
         self.factor, self.total_iters = factor, total_iters
@@ -716,7 +787,15 @@ class ConstantLR(LRScheduler):
 
 
 class LinearLR(LRScheduler):
-    """base times a factor that goes linearly from start_factor to end_factor in total_iters steps: a warm-up."""
+    """base times a factor that goes linearly from start_factor to end_factor in total_iters steps: a warm-up.
+
+    Examples
+    --------
+    >>> optimizer = tl.optim.SGD([tl.ones(1, requires_grad=True)], lr=1.0)
+    >>> schedule = tl.optim.LinearLR(optimizer, start_factor=0.25, total_iters=3)
+    >>> [(optimizer.lr, schedule.step())[0] for _ in range(5)]
+    [0.25, 0.5, 0.75, 1.0, 1.0]
+    """
 
     def __init__(
         self, optimizer: Optimizer, start_factor: float = 1.0 / 3.0, end_factor: float = 1.0, total_iters: int = 5
@@ -740,7 +819,15 @@ class LinearLR(LRScheduler):
 
 
 class PolynomialLR(LRScheduler):
-    """base * (1 - t / total_iters) ** power, 0 from total_iters on."""
+    """base * (1 - t / total_iters) ** power, 0 from total_iters on.
+
+    Examples
+    --------
+    >>> optimizer = tl.optim.SGD([tl.ones(1, requires_grad=True)], lr=1.0)
+    >>> schedule = tl.optim.PolynomialLR(optimizer, total_iters=4)
+    >>> [(optimizer.lr, schedule.step())[0] for _ in range(6)]
+    [1.0, 0.75, 0.5, 0.25, 0.0, 0.0]
+    """
 
     def __init__(self, optimizer: Optimizer, total_iters: int = 5, power: float = 1.0):
         self.total_iters, self.power = _at_least_one("PolynomialLR", "total_iters", total_iters), power
@@ -751,7 +838,15 @@ class PolynomialLR(LRScheduler):
 
 
 class CosineAnnealingLR(LRScheduler):
-    """eta_min + (base - eta_min) (1 + cos(pi t / T_max)) / 2 (Loshchilov & Hutter 2016, without restarts)."""
+    """eta_min + (base - eta_min) (1 + cos(pi t / T_max)) / 2 (Loshchilov & Hutter 2016, without restarts).
+
+    Examples
+    --------
+    >>> optimizer = tl.optim.SGD([tl.ones(1, requires_grad=True)], lr=1.0)
+    >>> schedule = tl.optim.CosineAnnealingLR(optimizer, T_max=3)
+    >>> [(round(optimizer.lr, 4), schedule.step())[0] for _ in range(4)]
+    [1.0, 0.75, 0.25, 0.0]
+    """
 
     def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0):
         self.T_max, self.eta_min = _at_least_one("CosineAnnealingLR", "T_max", T_max), eta_min
@@ -762,7 +857,15 @@ class CosineAnnealingLR(LRScheduler):
 
 
 class CosineAnnealingWarmRestarts(LRScheduler):
-    """A half cosine from base to eta_min in T_0 steps, then again in T_0 * T_mult, ... (Loshchilov & Hutter 2016)."""
+    """A half cosine from base to eta_min in T_0 steps, then again in T_0 * T_mult, ... (Loshchilov & Hutter 2016).
+
+    Examples
+    --------
+    >>> optimizer = tl.optim.SGD([tl.ones(1, requires_grad=True)], lr=1.0)
+    >>> schedule = tl.optim.CosineAnnealingWarmRestarts(optimizer, T_0=2)
+    >>> [(round(optimizer.lr, 4), schedule.step())[0] for _ in range(5)]
+    [1.0, 0.5, 1.0, 0.5, 1.0]
+    """
 
     def __init__(self, optimizer: Optimizer, T_0: int, T_mult: int = 1, eta_min: float = 0.0):
         self.T_0 = _at_least_one("CosineAnnealingWarmRestarts", "T_0", T_0)
@@ -791,6 +894,13 @@ class OneCycleLR(LRScheduler):
     Raises
     ------
     ArgumentError : arguments out of range; a step after the end of the cycle.
+
+    Examples
+    --------
+    >>> optimizer = tl.optim.SGD([tl.ones(1, requires_grad=True)], lr=1.0, momentum=0.9)
+    >>> schedule = tl.optim.OneCycleLR(optimizer, max_lr=1.0, total_steps=5, pct_start=0.4, anneal_strategy="linear")
+    >>> [(round(optimizer.lr, 3), schedule.step())[0] for _ in range(4)]
+    [0.04, 1.0, 0.667, 0.333]
     """
 
     def __init__(
@@ -906,6 +1016,13 @@ class ReduceLROnPlateau(LRScheduler):
     mode : "min" or "max", which is better. factor : below 1. patience, cooldown : in calls of `step`.
     threshold, threshold_mode : what counts as better: best * (1 -+ threshold) for "rel", best -+ threshold for "abs".
     min_lr : never below it, for all groups or a list. eps : smaller changes are not made.
+
+    Examples
+    --------
+    >>> optimizer = tl.optim.SGD([tl.ones(1, requires_grad=True)], lr=1.0)
+    >>> schedule = tl.optim.ReduceLROnPlateau(optimizer, factor=0.5, patience=1)
+    >>> [(schedule.step(loss), optimizer.lr)[1] for loss in (3.0, 2.0, 2.0, 2.0)]
+    [1.0, 1.0, 1.0, 0.5]
     """
 
     def __init__(

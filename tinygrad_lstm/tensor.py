@@ -68,7 +68,16 @@ class no_grad:
 
 
 class enable_grad(no_grad):
-    """Remember how values are computed, also inside `no_grad`."""
+    """Remember how values are computed, also inside `no_grad`.
+
+    Examples
+    --------
+    >>> w = tl.tensor([1.0], requires_grad=True)
+    >>> with tl.no_grad(), tl.enable_grad():
+    ...     y = w * 2
+    >>> y.requires_grad
+    True
+    """
 
     _recording = True
 

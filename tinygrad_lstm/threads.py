@@ -29,14 +29,29 @@ _lock = threading.Lock()
 
 
 def get_num_threads() -> int:
-    """How many threads a kernel may use; by default the cores this process may run on."""
+    """How many threads a kernel may use; at first the number of cores that this process may run on.
+
+    Examples
+    --------
+    >>> tl.get_num_threads() >= 1
+    True
+    """
     return _threads
 
 
 def set_num_threads(n: int) -> None:
     """Let kernels use n threads, this one included. Results do not depend on it, to the bit.
 
-    Raises ArgumentError if n is no integer or is below 1.
+    Raises
+    ------
+    ArgumentError : n is no integer or is below 1.
+
+    Examples
+    --------
+    >>> before = tl.get_num_threads()
+    >>> tl.set_num_threads(1); tl.get_num_threads()
+    1
+    >>> tl.set_num_threads(before)
     """
     global _threads, _pool
     if isinstance(n, bool) or not isinstance(n, int) or n < 1:

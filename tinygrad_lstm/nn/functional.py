@@ -295,7 +295,13 @@ def mse_loss(input: ArrayLike, target: ArrayLike, reduction: str = "mean", weigh
 
 
 def l1_loss(input: ArrayLike, target: ArrayLike, reduction: str = "mean", weight: ArrayLike | None = None) -> Tensor:
-    """|input - target|; arguments of `mse_loss`. The derivative where they are equal is 0."""
+    """|input - target|; arguments of `mse_loss`. The derivative where they are equal is 0.
+
+    Examples
+    --------
+    >>> tl.nn.functional.l1_loss(tl.tensor([1.0, 3.0]), tl.tensor([1.0, 1.0]))
+    tensor(1.)
+    """
     x, t = _pair("l1_loss", input, target)
     return _weighted("l1_loss", abs(x - t), weight, reduction)
 
@@ -307,6 +313,11 @@ def huber_loss(
 
     Arguments of `mse_loss`; delta > 0 is where the parabola becomes a line. The mean with a weight divides by the
     number of elements (torch's, unlike that of `mse_loss`).
+
+    Examples
+    --------
+    >>> tl.nn.functional.huber_loss(tl.tensor([0.5, 3.0]), tl.zeros(2), reduction="none")
+    tensor([0.125, 2.5  ])
     """
     if not delta > 0:
         raise ArgumentError(message("huber_loss", "delta must be above 0", {"delta": delta}))
@@ -323,7 +334,13 @@ def huber_loss(
 
 
 def smooth_l1_loss(input: ArrayLike, target: ArrayLike, reduction: str = "mean", beta: float = 1.0) -> Tensor:
-    """`huber_loss` with delta = beta, divided by beta; `l1_loss` for beta = 0 (Girshick 2015)."""
+    """`huber_loss` with delta = beta, divided by beta; `l1_loss` for beta = 0 (Girshick 2015).
+
+    Examples
+    --------
+    >>> tl.nn.functional.smooth_l1_loss(tl.tensor([0.5, 3.0]), tl.zeros(2), reduction="none", beta=2.0)
+    tensor([0.0625, 2.    ])
+    """
     if not beta >= 0:
         raise ArgumentError(message("smooth_l1_loss", "beta must be at least 0", {"beta": beta}))
     return huber_loss(input, target, reduction, beta) / beta if beta > 0 else l1_loss(input, target, reduction)
@@ -357,6 +374,12 @@ def embedding(input: ArrayLike, weight: ArrayLike, padding_idx: int | None = Non
     Raises
     ------
     ShapeError : an index outside 0 ... n - 1, with its place. ArgumentError : indices that are no integers.
+
+    Examples
+    --------
+    >>> tl.nn.functional.embedding([2, 0], tl.tensor([[0.0, 1.0], [2.0, 3.0], [4.0, 5.0]]))
+    tensor([[4., 5.],
+            [0., 1.]])
     """
     w = _lift(weight)
     if w.ndim != 2:
@@ -378,6 +401,12 @@ def layer_norm(
     """(x - mean) / sqrt(var + eps) * weight + bias over the last axes (Ba, Kiros & Hinton 2016); var divides by n.
 
     normalized_shape : the sizes of these axes, an integer or a tuple; weight and bias have this shape.
+
+    Examples
+    --------
+    >>> tl.nn.functional.layer_norm(tl.tensor([[1.0, 3.0], [0.0, 10.0]]), 2).numpy().round(3)
+    array([[-1.,  1.],
+           [-1.,  1.]], dtype=float32)
     """
     x = _lift(input)
     shape = _last_axes("layer_norm", x, normalized_shape)
@@ -408,12 +437,24 @@ def dropout(input: ArrayLike, p: float = 0.5, training: bool = True, rng: Any = 
 
 
 def softmax(input: ArrayLike, dim: int = -1) -> Tensor:
-    """exp(x) / sum of exp(x) along the axis `dim`."""
+    """exp(x) / sum of exp(x) along the axis `dim`.
+
+    Examples
+    --------
+    >>> tl.nn.functional.softmax(tl.zeros((1, 4)), dim=1)
+    tensor([[0.25, 0.25, 0.25, 0.25]])
+    """
     return _softmax(input, dim)
 
 
 def log_softmax(input: ArrayLike, dim: int = -1) -> Tensor:
-    """x - log(sum of exp(x)) along the axis `dim`."""
+    """x - log(sum of exp(x)) along the axis `dim`.
+
+    Examples
+    --------
+    >>> tl.nn.functional.log_softmax(tl.tensor([0.0, 1000.0]))
+    tensor([-1000.,     0.])
+    """
     return _log_softmax(input, dim)
 
 

@@ -269,13 +269,19 @@ class Tanh(_Activation): __doc__, function = ops.tanh.__doc__, staticmethod(ops.
 class Sigmoid(_Activation): __doc__, function = ops.sigmoid.__doc__, staticmethod(ops.sigmoid)
 class ReLU(_Activation): __doc__, function = ops.relu.__doc__, staticmethod(ops.relu)
 class SiLU(_Activation): __doc__, function = ops.silu.__doc__, staticmethod(ops.silu)
-class GELU(_Activation): __doc__, function = functions.gelu.__doc__, staticmethod(functions.gelu)
+class GELU(_Activation): __doc__, function = "x * Phi(x), Phi the normal distribution: `tl.gelu` as a module.", staticmethod(functions.gelu)
 class Softplus(_Activation): __doc__, function = ops.softplus.__doc__, staticmethod(ops.softplus)
 # fmt: on
 
 
 class LeakyReLU(_Activation):
-    """x where x > 0, else negative_slope * x."""
+    """x where x > 0, else negative_slope * x: `tl.leaky_relu` as a module.
+
+    Examples
+    --------
+    >>> tl.nn.LeakyReLU(0.1)([-2.0, 3.0])
+    tensor([-0.2,  3. ])
+    """
 
     function = staticmethod(functions.leaky_relu)
     settings = ("negative_slope",)
@@ -285,7 +291,13 @@ class LeakyReLU(_Activation):
 
 
 class ELU(_Activation):
-    """x where x > 0, else alpha * (e**x - 1) (Clevert, Unterthiner & Hochreiter 2015)."""
+    """x where x > 0, else alpha * (e**x - 1) (Clevert, Unterthiner & Hochreiter 2015): `tl.elu` as a module.
+
+    Examples
+    --------
+    >>> tl.nn.ELU(alpha=2.0)([-1.0, 2.0])
+    tensor([-1.2642411,  2.       ])
+    """
 
     function = staticmethod(functions.elu)
     settings = ("alpha",)
@@ -295,7 +307,13 @@ class ELU(_Activation):
 
 
 class Softmax(_Activation):
-    """exp(x) / sum of exp(x) along the axis `dim`."""
+    """exp(x) / sum of exp(x) along the axis `dim`: `tl.softmax` as a module.
+
+    Examples
+    --------
+    >>> tl.nn.Softmax(dim=1)(tl.zeros((1, 4)))
+    tensor([[0.25, 0.25, 0.25, 0.25]])
+    """
 
     function = staticmethod(F.softmax)
     settings = ("dim",)
@@ -305,6 +323,12 @@ class Softmax(_Activation):
 
 
 class LogSoftmax(Softmax):
-    """x - log(sum of exp(x)) along the axis `dim`."""
+    """x - log(sum of exp(x)) along the axis `dim`: `tl.log_softmax` as a module.
+
+    Examples
+    --------
+    >>> tl.nn.LogSoftmax()(tl.tensor([0.0, 1000.0]))
+    tensor([-1000.,     0.])
+    """
 
     function = staticmethod(F.log_softmax)

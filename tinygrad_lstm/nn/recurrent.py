@@ -437,16 +437,24 @@ class Recurrent(_Stack):
         Sutskever 2015); None leaves it as all others. dtype : float32 or float64.
     seed : an int or a numpy.random.Generator. sizes : the size of every axis of the cell: input=64, hidden=128.
 
-    Parameters of the layer are one array a family, `W_l0`, `U_l0`, `b_l0`, `W_l0_reverse`, ...: the members stacked along
-    the first axis in the order of the source. They start uniform in +-1/sqrt(n), n the size of the last state; families
-    declared with a value (`gamma="hidden = 1"`) start there.
+    Attributes
+    ----------
+    W_l0, U_l0, b_l0, W_l0_reverse, ... : one array a family of parameters: its members stacked along the first axis, in
+        the order of the source. They start uniform in +-1/sqrt(n), n the size of the last state; families declared with
+        a value (`gamma="hidden = 1"`) start there.
 
     Call
     ----
     out, states = layer(xs, states=None, lengths=None)
         xs (T, B, input), or (B, T, input) with batch_first, or (T, input); several inputs as a tuple of them.
-        states : a tuple, each (num_layers*D, B, axis); zeros if None. lengths : (B,) steps of each sequence: outputs
-        past them are zero, final states are those at a sequence's own end. out (T, B, D*output).
+        states : a tuple, each (num_layers*D, B, axis), D = 2 if bidirectional, else 1; zeros if None.
+        lengths : (B,) steps of each sequence; outputs past them are zero, final states are those at a sequence's
+        own end. out (T, B, D*output).
+
+    Raises
+    ------
+    ShapeError : a size below 1; in a call, arrays that do not fit the sizes or each other.
+    ArgumentError : a size that is missing, or of no axis of the cell; integers for floats; a wrong number of inputs or states.
 
     Examples
     --------
@@ -625,19 +633,48 @@ class _RNNBase(_Stack, _TorchParameters):
 
 
 _LAYER_DOC = """
-
     Constructor, call, parameter names, shapes, gate order and default initialisation are those of torch.nn.{name}.
-    In place of packed sequences: `lengths=` (B,), the steps of each sequence; outputs past them are zero, the final
-    state is the one at a sequence's own end. input (T, B, input_size), (B, T, input_size) with batch_first, or
-    (T, input_size); states (num_layers*D, B, size), zeros if None; output (T, B, D*size).
-    Also: dtype=np.float32, seed= an int or a numpy.random.Generator.
+    `lengths` takes the place of packed sequences.
+
+    Parameters
+    ----------
+    input_size, hidden_size : how many numbers come in at a step, how many units there are (H).
+    num_layers, bias, batch_first, dropout, bidirectional : as torch's.{more}
+    dtype : float32 or float64. seed : an int or a numpy.random.Generator, of the first values and of dropout.
+
+    Call
+    ----
+    output, {states} = layer(input, hx=None, lengths=None)
+        input (T, B, input_size), or (B, T, input_size) with batch_first, or (T, input_size) without a batch.
+        hx: {states} before the first step, (num_layers*D, B, H){each}, D = 2 if bidirectional, else 1; zeros if None.
+        lengths (B,): the steps of each sequence; outputs past them are zero, and the final state is the one after
+        a sequence's own last step. output (T, B, D*H): h of the last layer at every step.
+
+    Raises
+    ------
+    ShapeError : arrays that do not fit the sizes or each other. ArgumentError : a wrong setting, integers for floats.
+
+    Examples
+    --------
+    >>> layer = tl.nn.{name}(3, 5, bidirectional=True, seed=0)
+    >>> output, {states} = layer(np.zeros((7, 2, 3), np.float32), lengths=[7, 4])
+    >>> output.shape, {h}.shape
+    ((7, 2, 10), (2, 2, 5))
 """
+_ONE_STATE = {"more": "", "states": "h", "h": "h", "each": ""}
+_TWO_STATES = {
+    "more": " proj_size : h is R h, of this size (0: no R).\n"
+    "    forget_bias : the sum of the two forget biases at the start, 1.0 is good practice (Jozefowicz, Zaremba & Sutskever\n"
+    "        2015); None: torch's.",
+    "states": "(h, c)",
+    "h": "h",
+    "each": " each (h with proj_size in place of H, if given)",
+}
 
 
 class RNN(_RNNBase):
-    __doc__ = "Elman's network: h_t = tanh(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh), or relu." + _LAYER_DOC.format(
-        name="RNN"
-    )
+    __doc__ = """Elman's network (Elman 1990): h' = tanh(W_ih x + b_ih + W_hh h + b_hh), or relu in place of tanh.
+""" + _LAYER_DOC.format(name="RNN", **(_ONE_STATE | {"more": ' nonlinearity : "tanh" or "relu".'}))
     gates = 1
 
     def __init__(
@@ -671,10 +708,11 @@ class RNN(_RNNBase):
 
 
 class GRU(_RNNBase):
-    __doc__ = (
-        "Gated recurrent units: r, z gates; n = tanh(W_in x + b_in + r (W_hn h + b_hn)); h' = (1 - z) n + z h."
-        + _LAYER_DOC.format(name="GRU")
-    )
+    __doc__ = """Gated recurrent units (Cho et al. 2014, the reset gate after the product).
+
+        r = sigmoid(W_ir x + b_ir + W_hr h + b_hr);   z likewise
+        n = tanh(W_in x + b_in + r (W_hn h + b_hn));   h' = (1 - z) n + z h
+""" + _LAYER_DOC.format(name="GRU", **_ONE_STATE)
     gates = 3
 
     def __init__(
@@ -696,11 +734,11 @@ class GRU(_RNNBase):
 
 
 class LSTM(_RNNBase):
-    __doc__ = (
-        "Long short-term memory: i, f, g, o; c' = f c + i g; h' = o tanh(c') (projected to proj_size, if given)."
-        + _LAYER_DOC.format(name="LSTM")
-        + "    forget_bias= sets the sum of the two forget biases at the start (1.0 is good practice); None: torch's.\n"
-    )
+    __doc__ = """Long short-term memory (Hochreiter & Schmidhuber 1997; forget gate: Gers, Schmidhuber & Cummins 2000).
+
+        i = sigmoid(W_ii x + b_ii + W_hi h + b_hi);   f, o likewise;   g = tanh(W_ig x + b_ig + W_hg h + b_hg)
+        c' = f c + i g;   h' = o tanh(c'), with proj_size h' = R (o tanh(c'))
+""" + _LAYER_DOC.format(name="LSTM", **_TWO_STATES)
     gates = 4
 
     def __init__(
@@ -816,7 +854,16 @@ class _OneStep(Module, _TorchParameters):
 
 
 class RNNCell(_OneStep):
-    """h' = tanh(W_ih x + b_ih + W_hh h + b_hh), or relu: torch.nn.RNNCell. input (B, input_size) or (input_size,)."""
+    """One step of `RNN`, h' = tanh(W_ih x + b_ih + W_hh h + b_hh), or relu; as torch.nn.RNNCell.
+
+    h' = cell(input, h): input (B, input_size) or (input_size,), h (B, hidden_size) or (hidden_size,); zeros if None.
+
+    Examples
+    --------
+    >>> cell = tl.nn.RNNCell(3, 5, seed=0)
+    >>> cell(np.ones((2, 3), np.float32)).shape
+    (2, 5)
+    """
 
     gates = 1
 
@@ -838,7 +885,16 @@ class RNNCell(_OneStep):
 
 
 class GRUCell(_OneStep):
-    """One step of gated recurrent units: torch.nn.GRUCell. input (B, input_size) or (input_size,)."""
+    """One step of `GRU`, its equations and parameters; as torch.nn.GRUCell.
+
+    h' = cell(input, h): input (B, input_size) or (input_size,), h (B, hidden_size) or (hidden_size,); zeros if None.
+
+    Examples
+    --------
+    >>> cell = tl.nn.GRUCell(3, 5, seed=0)
+    >>> cell(np.ones((2, 3), np.float32)).shape
+    (2, 5)
+    """
 
     gates = 3
 
@@ -852,7 +908,18 @@ class GRUCell(_OneStep):
 
 
 class LSTMCell(_OneStep):
-    """One step of long short-term memory: torch.nn.LSTMCell; h', c' = cell(input, (h, c)). forget_bias as in LSTM."""
+    """One step of `LSTM`, its equations and parameters, `forget_bias` too; as torch.nn.LSTMCell.
+
+    h', c' = cell(input, (h, c)): input (B, input_size) or (input_size,), h and c (B, hidden_size) or (hidden_size,);
+    zeros if None.
+
+    Examples
+    --------
+    >>> cell = tl.nn.LSTMCell(3, 5, seed=0)
+    >>> h, c = cell(np.ones((2, 3), np.float32))
+    >>> h.shape, c.shape
+    ((2, 5), (2, 5))
+    """
 
     gates = 4
 
