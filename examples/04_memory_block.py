@@ -1,10 +1,10 @@
 # %% [markdown]
 # # The memory block
 #
-# The chapter before ended with a riddle: on its way back through a plain network the gradient is multiplied by one more
-# factor at every step, and dies. Hochreiter and Schmidhuber (1997) built a network in which remembering is not something
-# to be learned with difficulty but what happens by default: the *long short-term memory*, LSTM. Here it is taken apart,
-# on the bench so to speak, with weights set by hand. In the next chapter it will have been trained.
+# In the chapter before, the gradient was multiplied by one more factor at every step on its way back through a plain
+# network, and vanished. Hochreiter and Schmidhuber (1997) built a network in which remembering is not something to be
+# learned with difficulty but what happens if nothing is done: the *long short-term memory*, LSTM. Here it is taken
+# apart, with weights set by hand. The next chapter looks into a trained one.
 
 # %%
 import sys
@@ -18,21 +18,22 @@ import tinygrad_lstm as tl
 # %% [markdown]
 # ## How to read the pictures
 #
-# ![The picture language: shapes and colours and what they mean](04_memory_block/legend.svg)
+# ![The shapes and colours of the pictures and what they mean.](04_memory_block/legend.svg)
 #
-# A line carries a whole vector from one thing to the next. A yellow box is a learned layer: weights times its inputs, plus
-# a bias, then the function that stands in the box. A pink circle works number by number and has nothing to learn. Where a
-# line forks, both branches carry the same values.
+# A line carries a whole vector from one thing to the next. A yellow box is a learned layer: weights times its inputs,
+# plus a bias, then the function that stands in the box, tanh or the *sigmoid* $\sigma(a) = 1 / (1 + e^{-a})$, which
+# gives numbers between 0 and 1. A pink circle works number by number and has nothing to learn. Where a line forks, both
+# branches carry the same values.
 #
 # ## Two chains
 #
 # All recurrent networks are chains of one repeated module. In the plain one it is a single tanh layer:
 #
-# ![Three steps of a plain recurrent network, the middle one opened](04_memory_block/rnn.svg)
+# ![Three steps of a plain recurrent network, the middle one opened.](04_memory_block/rnn.svg)
 #
 # In an LSTM there are four layers instead of one, and two lines that run from step to step instead of one:
 #
-# ![Three steps of an LSTM, the middle one opened](04_memory_block/lstm.svg)
+# ![Three steps of an LSTM, the middle one opened.](04_memory_block/lstm.svg)
 
 
 # %%
@@ -45,11 +46,13 @@ def draw_the_modules(folder: Path) -> None:
 
 
 # %% [markdown]
-# The same in equations; the picture was drawn from them.
+# The same in equations; the picture was drawn from them. Three of the layers are *gates*: the input gate $i$, the
+# forget gate $f$ and the output gate $o$. The fourth gives the *candidate values* $g$. The cross multiplies number by
+# number.
 #
-# ![The LSTM and its equations](04_memory_block/equations.svg)
+# ![The LSTM and its equations.](04_memory_block/equations.svg)
 #
-# And in NumPy, one step. Nothing is hidden:
+# And one step in NumPy:
 
 
 # %%
@@ -81,11 +84,11 @@ def same_by_hand(seed: int) -> float:
 # %% [markdown]
 # ## A gate
 #
-# A sigmoid layer gives numbers between 0 and 1. Multiplied with a line they say how much of each number goes through:
-# nothing at 0, everything at 1. Between the two it takes only a few units of input, and both ends are reached as closely
-# as one likes.
+# A gate is a sigmoid layer. Its numbers, between 0 and 1, are multiplied with those on a line, and say how much of each
+# goes through: nothing at 0, everything at 1. An input of -6 all but shuts it, one of +6 all but opens it; both ends
+# are approached as closely as one likes.
 #
-# ![How much a gate lets through against its input](04_memory_block/gate.svg)
+# ![How much a gate lets through against its input.](04_memory_block/gate.svg)
 
 
 # %%
@@ -100,11 +103,12 @@ def draw_a_gate(folder: Path) -> None:
 # %% [markdown]
 # ## The conveyor
 #
-# ![The line along the top is the cell state; all that happens to it is one multiplication and one addition](04_memory_block/conveyor.svg)
+# ![The line along the top is the cell state; all that happens to it is one multiplication and one addition.](04_memory_block/conveyor.svg)
 #
-# The line along the top is the *cell state* $c$. It runs through the whole chain like a conveyor belt. Each step does two
-# things to it: a gate may take something off (times $f$), another may put something on (plus $i * g$). With $f = 1$ and
-# $i = 0$ it does not change at all, for as many steps as one likes.
+# The line along the top is the *cell state* $c$. It runs through the whole chain like a conveyor belt. Each step does
+# two things to it: the forget gate may take something off (times $f$), the input gate may put something on (plus
+# $i * g$). With $f = 1$ and $i = 0$ it does not change at all, for as many steps as one likes. (The forget gate was
+# added by Gers, Schmidhuber & Cummins, 2000; before, nothing could be taken off.)
 #
 # Let us see that. We set the weights of an LSTM with one unit by hand. It has three inputs: a value, and two buttons,
 # *store* and *drop*. Its input gate is shut unless *store* is pressed; its forget gate is open unless *drop* or *store*
@@ -139,14 +143,15 @@ def show_the_cell(folder: Path) -> None:
 
 
 # %% [markdown]
-# ![The cell's gates and state over time: stored, kept, replaced, dropped](04_memory_block/cell.svg)
+# ![A gate is yellow where it is open and dark where it is shut; the state is blue above zero and red below. A value is
+# stored at step 5, replaced at step 30 and dropped at step 50; all others pass by.](04_memory_block/cell.svg)
 #
 # ## What a plain network can hold
 #
 # A plain network of one unit has no such line. Its state goes through $h_t = \tanh(u\,h_{t-1} + ...)$ at every step,
 # even if nothing happens. We make it as easy as possible for it: a value is there at the start, and then the input is
-# silent. If $u$ is below 1 the value fades. If it is above 1 every value drifts to one of two points, and only its sign is
-# left. At exactly 1 it fades more slowly. We try them all, and take the best.
+# zero. If $u$ is below 1 the value fades. If it is above 1 every value drifts to one of two points, and only its sign
+# is left. At exactly 1 it fades more slowly. We try many, from {u_least:g} to {u_most:g}, and take the best.
 
 # %%
 VALUES = np.linspace(-0.9, 0.9, 19)
@@ -176,7 +181,8 @@ def held_by_lstm(steps: int) -> np.ndarray:
 #
 # On the way back the conveyor does the same: along it, the gradient is multiplied by the forget gates and nothing else,
 # $\partial c_t / \partial c_k = f_t * f_{t-1} * ... * f_{k+1}$. Open gates let it through unharmed. We compare what
-# `backward` finds with that product, with gates that are half open, open, or nearly so.
+# `backward` finds with that product, for gates from half open to almost entirely open. (In our cell there is no other
+# way back: the weights $U$ of the hidden state are zero. In a trained one, ways through $h$ come on top.)
 
 
 # %%
@@ -218,6 +224,9 @@ def main(quick: bool = False, seed: int = 0, folder: str | Path = "pictures") ->
         "rnn_error": errors[best],
         "rnn_factor": best,
         "nothing": float(np.abs(VALUES).mean()),
+        "steps": str(steps),
+        "u_least": factors[0],
+        "u_most": factors[-1],
     }
     value = int(np.argmin(np.abs(VALUES - 0.3)))
     curves = {"LSTM": lstm, **{f"plain, u = {u:g}": held_by_rnn(u, steps) for u in (0.9, 1.0, 1.1, 1.5)}}
@@ -227,7 +236,7 @@ def main(quick: bool = False, seed: int = 0, folder: str | Path = "pictures") ->
     ).save(folder / "held.svg")  # fmt: skip
     print(f"\nholding a number between -0.9 and 0.9 for {steps} steps; mean error:")
     print(f"  LSTM, set by hand         {results['lstm_error']:.4f}   while other values pass by")
-    print(f"  plain, best u of {len(factors):<3}      {results['rnn_error']:.4f}   at u = {best:g}, in silence")
+    print(f"  plain, best u of {len(factors):<3}      {results['rnn_error']:.4f}   at u = {best:g}, with zero input")
     print(f"  holding nothing           {results['nothing']:.4f}")
 
     worst = 0.0
@@ -247,15 +256,17 @@ def main(quick: bool = False, seed: int = 0, folder: str | Path = "pictures") ->
 
 
 # %% [markdown]
-# After 200 steps the memory cell is off by {lstm_error:.4f} on average; the best plain unit (u = {rnn_factor:g}) by
-# {rnn_error:.2f}, where holding nothing at all would be off by {nothing:.2f}.
+# The step in NumPy and the library agree to {difference:.0e}. After {steps} steps the memory cell is off by
+# {lstm_error:.4f} on average; the best plain unit (u = {rnn_factor:g}) by {rnn_error:.2f}. Holding nothing at all would
+# be off by {nothing:.2f}.
 #
-# ![What is held of a value, against the steps since it was stored](04_memory_block/held.svg)
+# ![One of the values, and what is held of it. Only the LSTM stays on it.](04_memory_block/held.svg)
 #
-# With forget gates at 0.9, there is {left_0_9:.0e} left of a gradient after 200 steps; at 0.999, {left_0_999:.2f}. So an
-# LSTM forgets too if its gates tell it to, and what matters is that it *can* keep: a gate a little more open makes the
-# difference between ten steps and a thousand. This is why forget gates are often given a bias at the start that opens them
-# (Gers, Schmidhuber & Cummins 2000; Jozefowicz, Zaremba & Sutskever 2015).
+# The gradient that `backward` finds is the product of the forget gates, to {gradient_off:.0e} of it. With gates at 0.9,
+# {left_0_9:.0e} of a gradient is left after {steps} steps; at 0.999, {left_0_999:.2f}. So an LSTM forgets too if its
+# gates tell it to, and what matters is that it *can* keep. A gate at $f$ keeps for about $1 / (1 - f)$ steps: ten at
+# 0.9, a thousand at 0.999. This is why forget gates are often given a bias at the start that opens them (Gers,
+# Schmidhuber & Cummins 2000; Jozefowicz, Zaremba & Sutskever 2015).
 #
 # How does a trained network use its gates? That is the next chapter.
 
