@@ -31,8 +31,8 @@ PAGE = """## The interactive page
 computation of a loss, a layer or a model.
 
 ```python
-layer = tl.nn.LSTM(8, 16)
-outputs, states = layer(tl.tensor(np.random.randn(50, 4, 8).astype(np.float32)))
+layer = tl.nn.LSTM(8, 16, seed=0)
+outputs, states = layer(tl.randn(50, 4, 8, rng=1))
 loss = (outputs**2).mean()
 loss.backward(retain_grads=True)  # keep the gradients of values in between, to play the backward pass
 tl.draw(loss).save("loss.html")
@@ -75,7 +75,7 @@ def text() -> str:
     source = Path(__file__).read_text(encoding="utf-8").split("# --8<--")[1].split("\n", 1)[1].strip()
     lines = ["# Gallery", "", "What the signs mean (`tl.draw.legend()`):", "", "![legend](legend.svg)", ""]
     lines += [
-        "One cell of this page is declared here; the others are in `tl.cells`.",
+        "One cell of this page is declared here; the others are `tl.cells.rnn`, `tl.cells.lstm` and so on.",
         "",
         f"```python\n{source}\n```",
         "",
@@ -87,11 +87,11 @@ def text() -> str:
         shown = [
             ("The network with its loop", "rolled=True", "rolled"),
             ("The same, unrolled", "steps=4", "unrolled"),
-            ("The repeating module", "steps=3, detail=True", "module"),
+            ("Three steps, the middle one in full", "steps=3, detail=True", "module"),
             ("One step with its equations", "equations=True", "block"),
-            ("In the dark", 'equations=True, theme="dark"', "block-dark"),
+            ("For dark pages", 'equations=True, theme="dark"', "block-dark"),
         ]
-        shown += [(f"Step by step: {q}", f'highlight="{q}"', f"step-{q}") for q in quantities(cell)]
+        shown += [(f"What computes {q}", f'highlight="{q}"', f"step-{q}") for q in quantities(cell)]
         for title, options, way in shown:
             lines += [f"{title}: `tl.draw({name}, {options})`", "", f"![{name}, {way}]({name}-{way}.svg)", ""]
     return "\n".join(lines)
