@@ -3,13 +3,14 @@
 #
 # Take a text, cover it up, and uncover one character after the other. Before each, guess what comes. Who guesses well
 # knows a lot: the spelling of words, which words follow each other, and that a bracket which was opened must be
-# closed. A *language model* is a network that does nothing but this, and the text is all it needs to learn from.
+# closed. A *language model* does nothing but this, and the text is all it needs to learn from.
 #
 # We give an LSTM the source code of Python's standard library, measure how well it guesses on files that it has never
-# seen, let it write a program of its own, and then look for single units in it that mean something to us.
+# seen, let it write some code of its own, and then look for single units in it that mean something to us.
 
 # %%
 import io
+import re
 import sys
 import tokenize
 from pathlib import Path
@@ -38,13 +39,14 @@ def texts(characters: int) -> tuple[str, str, tl.data.Vocabulary]:
 # %% [markdown]
 # ## How good is a guess?
 #
-# The network does not name one character, it gives a probability to each. If the one that comes had the probability p, we
-# count $-\log_2 p$ *bits*: none if it was certain, 1 if it was one of two equally probable ones, 3 if one of eight. The
-# mean over the held-out text is the measure, in bits per character; less is better.
+# The network does not name one character, it gives a probability to each. If the one that comes had the probability
+# $p$, we count $-\log_2 p$ *bits*: none if it was certain, 1 if it was one of two equally probable ones, 3 if one of
+# eight. The mean over the held-out text is the measure, in bits per character; less is better.
 #
-# What can be had by counting alone? An *n-gram model* looks at the n-1 characters before and counts what followed
-# them in the training part. If it has rarely seen them, it mixes in what followed the last n-2, and so on
-# (Witten and Bell's smoothing).
+# How far does one get by counting alone? An *n-gram model* looks at the $n-1$ characters before and counts what followed
+# them in the training part. Into this it mixes what followed the latest $n-2$, into that what followed the latest $n-3$,
+# and so on: the less often it has seen the longer ones, the more it trusts the shorter ones (Witten and Bell's
+# smoothing).
 
 
 # %%
@@ -56,14 +58,15 @@ def ngram_bits(training: np.ndarray, held_out: np.ndarray, size: int) -> dict[in
 # %% [markdown]
 # ## The network
 #
-# Every character has 32 numbers of its own (the embedding, learned like all else), an LSTM reads them one after the
-# other, and a linear layer turns its output at every step into scores of the next character. A softmax of the scores gives
-# the probabilities.
+# Every character has 32 numbers of its own (an [embedding](02_recurrent.md), learned like all else), an LSTM reads them
+# one after the other, and a linear layer turns its output at every step into scores of the next character. A softmax of
+# the scores gives the probabilities. The forget gates get a bias of 1 at the start, so that they are
+# [mostly open](04_memory_block.md).
 
 
 # %%
 class Writer(tl.nn.Module):
-    """Characters (T, B) and states -> scores of the next character at each step (T, B, characters), and the states."""
+    """Characters (T, B) and states -> scores of the next at each step (T, B, characters), and the states."""
 
     def __init__(self, characters: int, hidden: int, seed: int):
         generator = np.random.default_rng(seed)
@@ -87,8 +90,9 @@ class Writer(tl.nn.Module):
 #
 # The text is cut into 16 streams that are read side by side, 64 characters at a time. At every step the target is simply
 # the next character. The states at the end of a piece are carried over to the next one; the gradient goes back to
-# the beginning of its piece only (truncated backpropagation through time). The loss is the cross-entropy; divided by
-# log 2 it is the number of bits.
+# the beginning of its piece only (*truncated backpropagation through time*). The loss is the cross-entropy; it is taken
+# with natural logarithms, and divided by $\log 2$ it is the number of bits. The learning rate first rises and then falls
+# (`OneCycleLR`).
 
 
 # %%
@@ -132,8 +136,8 @@ def train(model: Writer, training: np.ndarray, held_out: np.ndarray, steps: int)
 # The best n-gram model looks back {best_n:.0f} characters and needs {ngram:.2f} bits per character. The LSTM, which may
 # remember as far as it likes, needs {lstm:.2f}.
 #
-# ![Bits per character while training, every piece of text and on average, and on the held-out files; dotted, what n-gram
-# models reach.](06_language_model/learning.svg)
+# ![Bits per character while training: pale for every piece of text, strong for their running mean, dots for the held-out
+# files. The dotted lines are n-gram models.](06_language_model/learning.svg)
 #
 # ## Writing
 #
@@ -144,7 +148,7 @@ def train(model: Writer, training: np.ndarray, held_out: np.ndarray, steps: int)
 
 # %%
 def write(model: Writer, known: tl.data.Vocabulary, start: str, length: int, temperature: float, seed: int) -> str:
-    """The beginning, and so many characters drawn one after the other; long lines are cut to 80 columns."""
+    """The beginning, and so many characters drawn one after the other."""
     generator = np.random.default_rng(seed)
     ids = known.encode(start).tolist()
     states = None
@@ -156,12 +160,23 @@ def write(model: Writer, known: tl.data.Vocabulary, start: str, length: int, tem
         p = np.exp(z - z.max())
         ids.append(int(generator.choice(len(p), p=p / p.sum())))
         scores, states = model.step(np.array(ids[-1:]), states)
-    lines = known.decode(ids).strip("\n").split("\n")
+    return known.decode(ids)
+
+
+def excerpt(text: str, length: int = 400) -> str:
+    """Its beginning; long lines are cut to 80 columns."""
+    lines = text[:length].strip("\n").rstrip().split("\n")
     return "\n".join(line if len(line) <= 80 else line[:77] + "..." for line in lines)
 
 
+def share_known(text: str, training: str) -> float:
+    """How many of the words of a text, those of four letters or more, are words of the training part as well."""
+    known, words = set(re.findall(r"[A-Za-z]{4,}", training)), re.findall(r"[A-Za-z]{4,}", text)
+    return sum(word in known for word in words) / max(1, len(words))
+
+
 # %% [markdown]
-# At temperature 0.5:
+# At temperature 0.5 (lines of more than 80 characters are cut):
 #
 # ```text
 # {sample_cautious}
@@ -173,20 +188,23 @@ def write(model: Writer, known: tl.data.Vocabulary, start: str, length: int, tem
 # {sample_daring}
 # ```
 #
-# None of it makes sense, and all of it looks like Python: the lines are indented, what is opened is mostly
-# closed again, and most names could be names. All this was learned by guessing the next character.
+# None of it makes sense. Is it more than letters? We let the network write ten times as much at each temperature,
+# and look up its words of four letters or more: {words_cautious:.0%} of those written at temperature 0.5 are words of the
+# training part, and {words_daring:.0%} at temperature 1. (In the held-out files, written by people, it is
+# {words_held_out:.0%}.) Nobody told the network what a word is.
 #
 # ## Units that mean something
 #
 # To guess well inside a string, the network must know that it is inside a string. Where does it keep this? Karpathy,
-# Johnson and Fei-Fei (2015) found that sometimes a single unit of the cell state does it, and can be read by us. They
-# found their units by eye; we search. For every character of the held-out text we note three things that can be known
-# exactly: whether it is inside a string, how deep its line is indented, and how many brackets are open.
+# Johnson and Fei-Fei ([2015](https://arxiv.org/abs/1506.02078)) found that sometimes a single unit of the cell state does
+# it, and can be read by us. They found their units by eye; we search. For every character of the held-out text we note
+# three things that can be known exactly: whether it is inside a string, how deep its line is indented, and how many
+# brackets are open.
 
 
 # %%
 def facts(text: str) -> dict[str, np.ndarray]:
-    """Three things that are true of a text after every character, (N,) each; strings and brackets by Python's tokenizer."""
+    """Three things that are true of a text after every character, (N,) each; found by Python's tokenizer."""
     lines = io.StringIO(text).readlines()
     begins = np.cumsum([0, *map(len, lines), 0])
     string, depth, opened = np.zeros(len(text)), np.zeros(len(text) + 1), []
@@ -197,7 +215,7 @@ def facts(text: str) -> dict[str, np.ndarray]:
             if name == "FSTRING_START":
                 opened.append(start)
             elif name in ("STRING", "FSTRING_END"):
-                string[opened.pop() if name == "FSTRING_END" else start : end - 1] = 1  # ends with the last quote
+                string[opened.pop() if name == "FSTRING_END" else start : end - 1] = 1  # until the last quote
             elif name == "OP" and not opened and piece.string in "([{}])":
                 depth[start] += 1 if piece.string in "([{" else -1
     except (tokenize.TokenError, SyntaxError):
@@ -208,9 +226,11 @@ def facts(text: str) -> dict[str, np.ndarray]:
 
 
 # %% [markdown]
-# Then the network reads the text, and we look how closely each unit follows each of the three: the correlation, 1 if it
-# rises and falls with it exactly, 0 if it has nothing to do with it. A unit that was the best of {units:.0f} on a text is
-# partly so by luck. So it is chosen on the first half of the text, and judged on the second.
+# Then the network reads the text, and we look how closely each unit follows each of the three: the correlation $r$, 1 if
+# it rises and falls with it exactly, -1 if it falls when the other rises, 0 if it has nothing to do with it. A unit that
+# was the best of {units:.0f} on a text is partly so by luck. So it is chosen on the first half of the text, and judged on
+# the second. And it is compared with the best unit of the same network before training: a unit that happens to react to
+# blanks follows the indentation without having learned anything.
 #
 # The cell state is no output of the layer. `tl.record(layer, "c")` opens a recording of it: what is called `c` in the
 # equations of the cell, at every step, while the layer runs.
@@ -231,7 +251,7 @@ def correlation(units: np.ndarray, fact: np.ndarray) -> np.ndarray:
 
 
 def search(model: Writer, known: tl.data.Vocabulary, text: str) -> dict[str, tuple[int, float]]:
-    """fact -> the unit that follows it best in the first half of the text, and its correlation in the second."""
+    """fact -> the unit that follows it best in the first half of a text, and its correlation in the second."""
     streams = tl.data.Streams(np.arange(len(text)), batch=16, length=len(text))
     at, _ = streams[0]  # (T, B) positions
     states = cell_states(model, known.encode(text)[at])
@@ -248,31 +268,42 @@ def search(model: Writer, known: tl.data.Vocabulary, text: str) -> dict[str, tup
 
 
 # %% [markdown]
-# The best unit for strings reaches a correlation of {r_string:.2f}, the one for indentation {r_indentation:.2f}, the one
-# for open brackets {r_brackets:.2f}. (The sign does not matter: a unit may as well go down inside a string. In the pictures
-# blue is always more of it.)
+# The best unit for strings reaches a correlation of {r_string:.2f} (before training {untrained_string:.2f}), the one for
+# indentation {r_indentation:.2f} ({untrained_indentation:.2f}), the one for open brackets {r_brackets:.2f}
+# ({untrained_brackets:.2f}). The sign is left out: a unit may as well go down inside a string. In the pictures blue is more
+# of the fact and red is less, whatever the sign of the unit. Blue in a wrong place, or red, shows what a correlation
+# below 1 means: the unit has other things to do, too.
 #
-# ![A piece of held-out source, coloured by the unit that follows strings best.](06_language_model/string.svg)
+# ![A piece of held-out source, coloured by the unit that follows strings best: what stands between quotes should be
+# blue.](06_language_model/string.svg)
 #
-# ![The same piece, coloured by the unit for indentation.](06_language_model/indentation.svg)
+# ![The same piece and the unit for indentation: lines further to the right should be bluer.](06_language_model/indentation.svg)
 #
-# ![The same piece, coloured by the unit for open brackets.](06_language_model/brackets.svg)
+# ![The same piece and the unit for open brackets: from an opening bracket to its closing one it should be
+# blue.](06_language_model/brackets.svg)
 #
 # Nobody asked for such units. The only task was the next character.
 
 
 # %%
-def passage(text: str, length: int = 900) -> tuple[int, int]:
-    """Beginning and end of some lines in which all three facts change a lot."""
+def passage(text: str, length: int = 700, columns: int = 64) -> tuple[int, int]:
+    """Beginning and end of some short lines in which all three facts change a lot; in the second half of the text."""
     spreads = facts(text).values()
     half = text.index("\n", len(text) // 2) + 1
-    begins = [k + 1 for k in range(half, len(text) - length - 1, 50) for k in [text.rfind("\n", 0, k)]]
-    best = max(begins, key=lambda k: float(np.prod([v[k : k + length].std() / (1 + v.std()) for v in spreads])))
+    begins = [text.rfind("\n", 0, k) + 1 for k in range(half, len(text) - length, 50)]
+    narrow = [k for k in begins if max(map(len, text[k : k + length].split("\n"))) <= columns] or begins
+    best = max(narrow, key=lambda k: float(np.prod([v[k : k + length].std() / (1 + v.std()) for v in spreads])))
     return best, text.rfind("\n", best, best + length) + 1
 
 
 def pictures(
-    folder: Path, model: Writer, known: tl.data.Vocabulary, text: str, run: tl.train.Fit, found: dict, counted: dict
+    folder: Path,
+    model: Writer,
+    known: tl.data.Vocabulary,
+    text: str,
+    run: tl.train.Fit,
+    found: dict[str, tuple[int, float]],
+    counted: dict[int, float],
 ) -> None:
     """The loss in bits, and the passage coloured by the three units."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -287,16 +318,17 @@ def pictures(
     for (name, (unit, r)), file in zip(found.items(), ("string", "indentation", "brackets"), strict=True):
         values = np.sign(r) * (states[:, unit] - states[:, unit].mean())
         title = f"unit {unit}: {name}, r = {abs(r):.2f}"
-        tl.plot.text(text[start:end], values, columns=96, title=title).save(folder / f"{file}.svg")
+        tl.plot.text(text[start:end], values, columns=64, title=title).save(folder / f"{file}.svg")
 
 
 def main(quick: bool = False, seed: int = 0, folder: str | Path = "pictures") -> dict[str, float | str]:
-    """Count, train, write, search, print and draw; `quick` uses less text, a smaller network and fewer steps."""
+    """Count, train, write, search, print and draw; `quick`: less text, a smaller network, fewer steps."""
     training, text, known = texts(400_000 if quick else 2_000_000)
     ids, held_out = known.encode(training), known.encode(text)
     counted = ngram_bits(ids, held_out, len(known))
     best = min(counted, key=counted.__getitem__)
     model = Writer(len(known), 96 if quick else 192, seed)
+    before = search(model, known, text)
     run = train(model, ids, held_out, 300 if quick else 3000)
     found = search(model, known, text)
 
@@ -304,19 +336,22 @@ def main(quick: bool = False, seed: int = 0, folder: str | Path = "pictures") ->
     results["units"] = float(model.memory.sizes["hidden"])
     results["bar"] = counted[2 if quick else best]
     results["reached"] = float(results["lstm"] < results["bar"])
-    print(f"{len(ids):,} characters to learn from, {len(text):,} of files never seen; on these")
-    print("bits per character, less is better")
+    print(f"{len(ids):,} characters to learn from, {len(text):,} of files never seen;")
+    print("bits per character of these, less is better")
     for n, value in counted.items():
-        print(f"  {n}-gram                    {value:6.2f}")
-    print(f"  LSTM of {results['units']:<16.0f} {results['lstm']:6.2f}")
-    print(f"  the bar                   {results['bar']:6.2f}   {'reached' if results['reached'] else 'missed'}")
-    print("units of the cell state that follow the text, judged on another part of it")
-    for (name, (unit, r)), short in zip(found.items(), ("r_string", "r_indentation", "r_brackets"), strict=True):
-        results[short] = abs(r)
-        print(f"  {name:<16} unit {unit:<3}  r = {abs(r):.2f}")
-    for name, temperature in (("sample_cautious", 0.5), ("sample_daring", 1.0)):
-        results[name] = write(model, known, "\n\ndef ", 400, temperature, seed)
-        print(f"at temperature {temperature}:\n{results[name]}\n")
+        print(f"  {n}-gram                {value:6.2f}")
+    print(f"  LSTM of {results['units']:<12.0f}  {results['lstm']:6.2f}")
+    print(f"  the bar               {results['bar']:6.2f}   {'reached' if results['reached'] else 'missed'}")
+    print("units of the cell state that follow the text,\njudged on another part of it, and before training")
+    for (name, (unit, r)), short in zip(found.items(), ("string", "indentation", "brackets"), strict=True):
+        results[f"r_{short}"], results[f"untrained_{short}"] = abs(r), abs(before[name][1])
+        print(f"  {name:<15}  unit {unit:<3}  r = {abs(r):.2f}  {abs(before[name][1]):.2f}")
+    results["words_held_out"] = share_known(text, training)
+    for name, temperature in (("cautious", 0.5), ("daring", 1.0)):
+        written = write(model, known, "\n\ndef ", 4000, temperature, seed)
+        results[f"sample_{name}"], results[f"words_{name}"] = excerpt(written), share_known(written, training)
+        print(f"at temperature {temperature}, {results[f'words_{name}']:.0%} of the words known:")
+        print(f"{results[f'sample_{name}']}\n")
     pictures(Path(folder) / "06_language_model", model, known, text, run, found, counted)
     return results
 

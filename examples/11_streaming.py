@@ -1,15 +1,15 @@
 # %% [markdown]
 # # One value at a time
 #
-# Until now a whole sequence lay ready when the network began to read. A sensor, a microphone or a market does not
-# work like that: a value arrives, an answer is wanted, and then comes the next value. A recurrent network is made for
-# this. All that it knows of the past is in its states, a few dozen numbers, so one step costs the same after ten values
-# as after ten million.
+# In most chapters so far a whole sequence lay ready when the network began to read. A sensor, a microphone or a market
+# does not work like that: a value arrives, an answer is wanted, and then comes the next value. A recurrent network is made
+# for this. All that it knows of the past is in its states, here 64 numbers, so one step costs the same after ten values as
+# after ten million.
 #
-# Our signal is the oldest one that is still being measured. Since 1749 the spots of the sun have been counted, month
-# by month. They come and go in about eleven years, never quite alike. We train a small LSTM on the months before 1930, let
-# it say what the number will be *twelve months later*, and then live through the time since then with it, month by month:
-# stopping in the middle, saving to a file, going on from there, and with an eye on the clock.
+# Our signal is one of the longest that there are: monthly counts of the spots on the sun, from 1749 to 1983. They come and
+# go in about eleven years, never quite alike. We train a small LSTM on the months before 1930, let it say what the number
+# will be *twelve months later*, and then live through the time after that with it, month by month: stopping in the
+# middle, saving to a file, going on from there, and with an eye on the clock.
 
 # %%
 import sys
@@ -29,7 +29,7 @@ F = tl.nn.functional
 # ## The signal
 #
 # `tl.data.sunspots()` gives the months and the numbers. Where the number is large it also jumps more from month to month;
-# its square root jumps alike everywhere, which is easier to learn. We forecast on that scale, and go back to
+# its square root jumps about alike everywhere, which is easier to learn. We forecast on that scale, and go back to
 # numbers at the end.
 
 # %%
@@ -52,7 +52,7 @@ def unscaled(values: np.ndarray) -> np.ndarray:
 #
 # The simplest forecast is "as it is now". A better one needs no network either: a weighted sum of the latest values, the
 # weights chosen to fit the months before 1930 best (least squares; "autoregression" to statisticians). With 24 months
-# it sees only whether the number rises or falls, with 132 months a whole cycle of the sun.
+# it sees little more than whether the number rises or falls, with 132 months a whole cycle of the sun.
 
 
 # %%
@@ -74,8 +74,8 @@ def error(forecasts: np.ndarray, numbers: np.ndarray) -> float:
 # ## The network
 #
 # It can be called in two ways. `forward` reads a whole sequence, for training. `step` reads one value, with the states that
-# the step before returned, and gives a forecast and the new states. The weights are the same, and so are the
-# results. `memory.step` keeps nothing that a gradient would need, and this makes it quick.
+# the step before returned, and gives a forecast and the new states. The weights are the same. `memory.step` keeps nothing
+# that a gradient would need, and this makes it quick.
 
 
 # %%
@@ -101,8 +101,8 @@ class Forecaster(tl.nn.Module):
 
 # %% [markdown]
 # For training we cut pieces of 25 years out of the time before 1930, 32 at once, and begin anew with each. A forecast counts
-# from the fourth year of a piece on: before, the network cannot know in which phase the sun is. Some noise on what it
-# reads keeps it from learning 181 years by heart.
+# from the fourth year of a piece on: before, the network can hardly know where in its cycle the sun is. Some noise on what
+# it reads keeps it from learning 181 years by heart.
 
 
 # %%
@@ -168,9 +168,9 @@ def interrupted_stream(model: Forecaster, values: np.ndarray, file: Path) -> tup
 
 
 # %% [markdown]
-# Is it the same network? We compare with a stream that was never interrupted, and we compare the outputs of the LSTM fed
-# step by step with those of one call for the whole sequence. In both cases the largest difference is
-# {interrupted:g} and {step_by_step:g}: the results are the same to the last bit.
+# Is it the same network? We compare its forecasts with those of a stream that was never interrupted, and the outputs of
+# the LSTM fed step by step with those of one call for the whole sequence. The largest differences are {interrupted:g} and
+# {step_by_step:g}; 0 means that they are the same to the last bit.
 
 
 # %%
@@ -188,11 +188,11 @@ def difference_step_by_step(model: Forecaster, values: np.ndarray) -> float:
 # %% [markdown]
 # ## The clock
 #
-# What would be the alternative to carrying states? To read the whole history again for every new value. It takes longer and
-# longer, while a step takes always the same.
+# What would be the alternative to carrying states? To read the whole history again for every new value. That takes longer
+# and longer, while a step takes the same time whatever came before.
 #
-# ![The time for the next forecast, against how many months have been heard: one step, or all of them
-# again.](11_streaming/history.svg)
+# ![The time for the next forecast, against how many months have been read, both axes logarithmic: one step (the median of
+# the two years around), or all months again.](11_streaming/history.svg)
 
 
 # %%
@@ -208,25 +208,31 @@ def time_to_read_again(model: Forecaster, values: np.ndarray, lengths: np.ndarra
 
 
 # %% [markdown]
-# On the machine that made this page, half of the steps took less than {median:.0f} microseconds and 99 of 100 less than
-# {slowest:.0f}, the readout included. Python itself takes a good part of it.
+# On the machine that made this page, half of the steps took less than {median:.1f} microseconds and 99 of 100 less than
+# {slowest:.1f}, the readout included.
 #
-# ![How long a step takes: so many percent of the steps were faster than this.](11_streaming/latency.svg)
+# ![How long a step takes: so many percent of the steps took at most this. The slowest half percent is left
+# out.](11_streaming/latency.svg)
 #
 # ## The forecast
 #
 # A year ahead, "as it is now" is off by {persistence:.1f} on average (root of the mean square), the weighted sum of 24
-# months by {autoregression_24:.1f}, that of 132 months by {autoregression_132:.1f}, the LSTM by {lstm:.1f}. So the
-# network, which gets a single number at each step and must find out for itself what to remember, does much better than
-# the present value. A weighted sum over a whole cycle is a strong rival on a signal as regular as this one; it has to
-# keep 132 values at hand.
+# months by {autoregression_24:.1f}, that of 132 months by {autoregression_132:.1f}, the LSTM by {lstm:.1f}. The network
+# gets a single number at each step and must find out for itself what to remember. A weighted sum over a whole cycle is a
+# strong rival on a signal as regular as this one; it has to keep 132 values at hand.
 #
-# ![The sunspot numbers, and what the network had said twelve months before.](11_streaming/forecast.svg)
+# ![The sunspot numbers of the months, and what the network had said twelve months before
+# each.](11_streaming/forecast.svg)
 
 
 # %%
 def pictures(
-    folder: Path, months: np.ndarray, numbers: np.ndarray, forecasts: np.ndarray, taken: np.ndarray, again: Any
+    folder: Path,
+    months: np.ndarray,
+    numbers: np.ndarray,
+    forecasts: np.ndarray,
+    taken: np.ndarray,
+    again: tuple[np.ndarray, np.ndarray],
 ) -> None:
     """The forecast, the latency of the steps, and the time against the length of the history."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -242,10 +248,10 @@ def pictures(
         x_label="percent of the steps", y_label="microseconds, at most", marks=False, title="latency of a step",
     ).save(folder / "latency.svg")  # fmt: skip
     lengths, times = again
-    step = (lengths, np.full(len(lengths), np.median(taken)))
+    step = (lengths, np.array([np.median(taken[max(0, n - 12) : n + 12]) for n in lengths]))
     tl.plot.lines(
         {"read all again": (lengths, times), "one step": step},
-        x_label="months heard so far", y_label="microseconds", log_x=True, log_y=True, title="time for the next forecast",
+        x_label="months read so far", y_label="microseconds", log_x=True, log_y=True, title="time for the next forecast",
     ).save(folder / "history.svg")  # fmt: skip
 
 
@@ -273,7 +279,7 @@ def main(quick: bool = False, seed: int = 0, folder: str | Path = "pictures") ->
     lengths = np.array([1, 12, 60, 240, 1200, len(values)])
     again = time_to_read_again(model, values, lengths, 3 if quick else 15)
 
-    print(f"sunspot numbers a year ahead, {len(truth)} months from {BORDER} on: root mean square error")
+    print(f"sunspots a year ahead, {len(truth)} months from {BORDER} on: root mean square error")
     print(f"  as it is now                     {results['persistence']:6.1f}")
     print(f"  weighted sum of 24 months        {results['autoregression_24']:6.1f}")
     print(f"  weighted sum of 132 months       {results['autoregression_132']:6.1f}")
@@ -281,10 +287,10 @@ def main(quick: bool = False, seed: int = 0, folder: str | Path = "pictures") ->
     results["reached"] = float(results["lstm"] <= results["bar"])
     reached = "reached" if results["reached"] else "missed"
     print(f"  the bar                          {results['bar']:6.1f}   {reached}")
-    print(f"saved ({results['kilobytes']:.0f} kB) and loaded in the middle: differs by {results['interrupted']:g}")
+    print(f"saved in the middle ({results['kilobytes']:.0f} kB) and loaded: differs by {results['interrupted']:g}")
     print(f"step by step and in one call: differ by {results['step_by_step']:g}")
-    print(f"a step: {results['median']:.0f} microseconds (median), {results['slowest']:.0f} (99 of 100);", end=" ")
-    print(f"reading all again: {again[-1]:.0f}")
+    print(f"a step: {results['median']:.1f} microseconds (median), at most {results['slowest']:.1f} (99 of 100)")
+    print(f"reading all {len(values)} months again: {again[-1]:.0f} microseconds")
     pictures(Path(folder) / "11_streaming", months[border:], truth, said, taken, (lengths, again))
     return results
 
