@@ -5,8 +5,9 @@
 #
 # The last word is easy to guess, if one still knows the country. Between the two there may be one word or two hundred.
 # A recurrent network can in principle carry the country over any gap. Whether it *learns* to is another question:
-# Hochreiter (1991) and Bengio, Simard & Frasconi (1994) found out why a plain one does not. In this chapter we measure
-# both: how the accuracy of three networks falls as the gap grows, and what becomes of the gradient on its way back.
+# Hochreiter (1991) and Bengio, Simard & Frasconi (1994) found out why a plain one often does not. In this chapter we
+# measure two things: how many answers of three networks are right as the gap grows, and what becomes of the gradient on
+# its way back.
 
 # %%
 import sys
@@ -20,8 +21,8 @@ import tinygrad_lstm as tl
 # %% [markdown]
 # ## A language over a table
 #
-# Twenty-four countries and what is spoken there. The sentences in the gap are about this and that, and some are there to
-# mislead: they mention other countries and other languages, even other people's births. Only *I was born in* counts.
+# Twenty-four countries and what is spoken there. The sentences in the gap are about this and that, and some are there
+# to mislead: they mention other countries and other languages, even other people's births. Only *I was born in* counts.
 
 # %%
 SPOKEN = {
@@ -54,8 +55,8 @@ def talk(count: int, rng: np.random.Generator) -> np.ndarray:
 
 
 # %% [markdown]
-# A batch has sentences with a gap of equal length: words from the country's to the one that is asked for. (In the
-# shortest gaps, only the last of *so I speak* fit in.)
+# The *gap* is the number of words between the country and the language asked for; all sentences of a batch have the
+# same. (In the shortest gaps, only the last of *so I speak* fit in.)
 
 
 # %%
@@ -79,9 +80,11 @@ def sentences(gap: int, count: int, stream: np.ndarray, rng: np.random.Generator
 # %% [markdown]
 # ## Three networks
 #
-# They differ in their cell only: the plain recurrent network (RNN), the gated recurrent unit (GRU), the LSTM. Both gated
-# cells start with their gates biased towards keeping, as is good practice: a memory that is lost at once cannot be found
-# worth keeping.
+# They differ only in their *cell*, which is what happens in one step: that of the plain recurrent network (RNN); the
+# *gated recurrent unit* (GRU; Cho et al. 2014); and the *long short-term memory* (LSTM; Hochreiter & Schmidhuber 1997),
+# which carries a second state beside $h$, the *cell state* $c$. The latter two have *gates*: numbers between 0 and 1,
+# computed anew at every step, that say how much of the old state is kept. The next chapter takes an LSTM apart. Both
+# start with these gates almost open, as is good practice: a memory that is lost at once cannot be found worth keeping.
 
 # %%
 CELLS = {"RNN": tl.cells.rnn, "GRU": tl.cells.gru, "LSTM": tl.cells.lstm}
@@ -111,8 +114,9 @@ class Speaker(tl.nn.Module):
 # ## Training and asking
 #
 # For each longest gap (5 words, 10, ... 200) and each cell, a fresh network is trained on sentences with gaps of up to
-# that length, mixed at random. All get the same sentences, the same learning rate (it rises for fifty steps, then falls)
-# and as many steps; who has learned it early may stop. Then each is asked about new sentences with the longest gap.
+# that length, mixed at random. All get the same sentences, the same learning rate (it rises for fifty steps, then
+# falls) and as many steps; one that hardly errs any more stops early. Then each is asked about new sentences with the
+# longest gap.
 
 
 # %%
@@ -152,11 +156,13 @@ def accuracy(model: Speaker, gap: int, seed: int, count: int = 1000) -> float:
 # %% [markdown]
 # ## Why: the memory map
 #
-# Training changes what was done at step $k$ by the gradient that arrives there from step $t$. On its way it is multiplied
-# by one Jacobian a step, $\partial s_t / \partial s_k = \prod_{j=k+1}^{t} \partial s_j / \partial s_{j-1}$. If these
-# shrink, the product shrinks by a factor a step: after some dozens of steps nothing is left, and a mistake made there
-# goes uncorrected. `tl.memory_map` computes the norms of these products exactly, for every pair of steps of a sentence,
-# for any cell.
+# Training corrects what a network does at step $k$ by the gradient that arrives there from the answer at step $t$. On
+# its way back it is multiplied by one matrix a step, the *Jacobian* $\partial s_j / \partial s_{j-1}$: the derivatives
+# of every number of the state $s$ with respect to every number of the state before. From $t$ back to $k$ these make
+# $\partial s_t / \partial s_k = \prod_{j=k+1}^{t} \partial s_j / \partial s_{j-1}$. If every factor makes it smaller,
+# it shrinks exponentially: after some dozens of steps nothing is left, and a mistake made there goes uncorrected. This
+# is the *vanishing gradient*. `tl.memory_map` computes how large these products are (their *Frobenius norm*, the root
+# of the sum of all squares), exactly, for every pair of steps of a sentence and for any cell.
 
 
 # %%
@@ -220,6 +226,9 @@ def main(quick: bool = False, seed: int = 0, folder: str | Path = "pictures") ->
         results[f"{kind.lower()}_left"] = left_after(untrained[kind], distance)
         print(f"      a gradient, before training, {distance} words back: "
               f"{results[f'{kind.lower()}_left']:.1e} of what it was")  # fmt: skip
+    results["rnn_factor"] = results["rnn_left"] ** (1 / distance)
+    results["lstm_open"] = left_after(after["LSTM"], gaps[-1])
+    print(f"      and after training, {gaps[-1]} words back: {results['lstm_open']:.1e}")
     results["rnn_patient"] = accuracy(patient, gaps[-1], seed)
     print(f"RNN, trained on short gaps more often, asked at {gaps[-1]}: {results['rnn_patient']:.1%}")
     low = min(results["gru_longest"], results["lstm_longest"])
@@ -235,32 +244,42 @@ def main(quick: bool = False, seed: int = 0, folder: str | Path = "pictures") ->
 # With up to {longest} words the RNN is right in {rnn_longest:.1%}, where always naming the most frequent language would
 # be right in {guess:.1%}; the GRU in {gru_longest:.1%}, the LSTM in {lstm_longest:.1%}.
 #
-# ![Accuracy against the gap for RNN, GRU and LSTM](03_long_dependencies/accuracy.svg)
+# ![Right answers against the longest gap. GRU and LSTM stay at the top, one on the other.](03_long_dependencies/accuracy.svg)
 #
-# The memory maps say why. They are drawn on a logarithmic axis, so a straight line down is a constant factor a step. This
-# is what training has to work with at its beginning. {distance} words back, the RNN's gradient is down to {rnn_left:.0e}
-# of what it was: the country's influence on the answer is there, but no computer could find it among all that happened
-# since. Of the GRU's there is {gru_left:.2g}. The LSTM's, along its cell state, has become {lstm_left:.2g}: more than at
-# first, since other ways join in. Too much can be cured, gradients are clipped to a length. Nothing cannot.
+# The memory maps say why. First as curves: the norm, averaged over all pairs of steps that are so far apart. The axis
+# is logarithmic, so a straight line down means the same factor at every step. All shares are relative to the norm at
+# distance 0.
 #
-# ![What is left of a gradient against the distance, before training](03_long_dependencies/before.svg)
+# ![What is left of a gradient against the distance, before training.](03_long_dependencies/before.svg)
 #
-# ![The map of the RNN before training: only the diagonal is bright](03_long_dependencies/rnn.svg)
+# This is what training has to start from. The RNN's gradient shrinks to {rnn_factor:.2f} of itself at every word;
+# {distance} words back, {rnn_left:.0e} of it is left. The country does influence the answer, but what comes back to it
+# is lost beside what comes back to the later words. Of the GRU's gradient {gru_left:.2g} is left, and of the LSTM's,
+# from cell state to cell state, {lstm_left:.2g}. (More than 1 means that ways through $h$ join the way along the cell
+# state. A gradient that is too long is easily cured: it is clipped. One that has vanished is not.)
 #
-# In the trained LSTM, the way along the cell state stays open over the whole sentence. (Dashed and dotted: all ways to an
-# earlier cell state, and the one along the cell state alone.)
+# The map shows every pair of steps: on the diagonal a step and itself, in the lower left corner the last word and the
+# first.
 #
-# ![The map of the trained LSTM: bright down to the first words](03_long_dependencies/lstm.svg)
+# ![The RNN before training. In the map only a band along the diagonal is bright; where it is darkest, the norm is below
+# $10^{-12}$.](03_long_dependencies/rnn.svg)
+#
+# In the trained LSTM the gradient reaches the first words: {longest} words back, {lstm_open:.2g} of it is left. Of its
+# three curves, the solid one belongs to $h$, which is computed anew at every step; the dashed one to the cell state
+# $c$; the dash-dotted one to $c$ as well, but only by the way along $c$ itself.
+#
+# ![The LSTM after training. In the map, of its cell state, nothing is dark.](03_long_dependencies/lstm.svg)
 #
 # ## It is the learning that fails, not the memory
 #
-# One more experiment, so as not to conclude too much. The same RNN, given the same number of sentences, but with short
-# gaps far more often than long ones: it answers {rnn_patient:.1%} at a gap of {longest}. So a plain RNN *can* hold
-# a country for {longest} words, once the short gaps have shown it which word matters; its units then sit in stable states
-# that later words do not move. What it could not do was to *find* that solution through a gradient that does not reach.
-# The LSTM needs no such crutch: that is what the next chapter is about.
+# One more experiment, so as not to conclude too much. The same RNN, given no more sentences, but with short gaps far
+# more often than long ones, answers {rnn_patient:.1%} rightly at a gap of {longest}. So a plain RNN *can* hold a
+# country for {longest} words, once the short gaps have shown it which word matters. Its units then sit in stable states
+# that later words do not move: a small change of them is soon gone, and so its gradient still vanishes, as the last
+# picture shows. What it could not do was to *find* that solution through a gradient that does not reach. GRU and LSTM
+# need no such crutch. Why, is what the next chapter is about.
 #
-# ![What is left of a gradient, after training](03_long_dependencies/after.svg)
+# ![What is left of a gradient after training; the RNN is that of this last experiment.](03_long_dependencies/after.svg)
 
 # %%
 if __name__ == "__main__":
