@@ -24,7 +24,7 @@ PAGES = [
     ("functions", "Functions of arrays", ["functions"], "Named and behaving as NumPy's, where NumPy has them; all with gradients."),
     ("elementwise", "Elementwise operations", ["ops", "fuse"], "The rows of the table, and how to add yours. All may stand in a cell."),
     ("gradients", "Gradients", ["gradients"], "Functions that give gradients, and their check by finite differences."),
-    ("cells", "Cells", ["cell", "cells"], "Declare a cell; those that are there. More pictures: [gallery](../gallery/README.md)."),
+    ("cells", "Cells", ["cell", "cells"], "Declare a cell; the built-in cells. More pictures: [gallery](../gallery/README.md)."),
     ("nn", "Layers", ["nn.layers", "nn.module", "nn.recurrent"], "`tl.nn`: modules with torch's names."),
     ("functional", "Losses", ["nn.functional", "nn.ctc"], "`tl.nn.functional`: losses, and what layers compute; `relu` is `tl.relu`."),
     ("init", "Initialisation", ["init"], "`tl.init`: the values that parameters start with."),
@@ -40,6 +40,25 @@ PAGES = [
 # fmt: on
 # public by what returns or holds them, not by a name in `tl`
 RETURNED = ["drawing.Drawing", "inspection.Recording", "inspection.MemoryMap", "train.Fit", "plot.Plot"]
+FIRST = [
+    "Tensor",
+    "tensor",
+    "elementwise",
+    "fuse",
+    "cell",
+    "Cell",
+    "nn.Recurrent",
+    "nn.LSTM",
+    "nn.GRU",
+    "nn.RNN",
+    "nn.LSTMCell",
+    "nn.GRUCell",
+    "nn.RNNCell",
+    "fit",
+    "train.Fit",
+    "record",
+    "memory_map",
+]
 CREATION = ["tensor", "zeros", "ones", "full", "arange", "zeros_like", "ones_like", "randn", "rand"]
 LOWER = "tinygrad_lstm."
 # methods without an underscore that only other rooms of the library call
@@ -139,8 +158,10 @@ def _listed(things: list[Public], page: str) -> str:
 
 
 def _order(thing: Public) -> tuple[bool, int]:
-    """What makes things first, built-in cells last."""
-    return isinstance(thing.thing, tl.Cell), -(thing.name in ("cell", *CREATION))
+    """What a page is about first; built-in cells, and activations as modules, last."""
+    last = isinstance(thing.thing, tl.Cell) or (inspect.isclass(thing.thing) and hasattr(thing.thing, "function"))
+    first = [*FIRST, *CREATION]
+    return last, first.index(thing.name) if thing.name in first else len(first)
 
 
 def entry(public: Public) -> str:
@@ -274,7 +295,7 @@ def _default(value: Any) -> _Written:
 SECTION = re.compile(r"^(?P<title>[A-Z][\w ]*)\n-{3,}\n", re.M)
 ENTRY = re.compile(r"^(?P<names>[\w*.\[\]\"=>() ]+(?:, [\w*.()= ]+)*) : ", re.S)
 FURTHER = re.compile(r"(?<=[.;?]) (?=(?:\*{0,2}\w+(?: = \([^)]*\))?, )*\*{0,2}\w+(?: = \([^)]*\))? : )")
-PROSE = {"Notes", "Call", "References"}  # sections without entries
+PROSE = {"Notes", "References"}  # sections without entries
 
 
 def markdown(docstring: str) -> str:

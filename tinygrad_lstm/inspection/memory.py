@@ -87,9 +87,9 @@ def memory_map(module: Any, xs: Any, states: Any = None, *, norm: str = "frobeni
     With s = (h, c, ...) all states of a cell, A_j = d s_j / d s_{j-1} the Jacobian of step j, and E_k the derivative of
     s_k by the value that the body calls, say, c in step k (which h_k = o tanh(c) reads as well):
 
-        d s_t / d c_k  =  A_t A_{t-1} ... A_{k+1} E_k                    total, as `tl.record`'s gradients are
+        d s_t / d c_k  =  A_t A_{t-1} ... A_{k+1} E_k     total, as the gradients of `tl.record` are
         direct         =  the product of d c_j / d c_{j-1} for j = k+1 ... t, all other states held fixed
-        indirect       =  total - direct                                 everything that took another way at least once
+        indirect       =  total - direct     everything that took another way at least once
 
     For the plain network h' = tanh(W x + U h + b) this is the product of diag(1 - h_j^2) U, whose norm vanishes or
     explodes with the distance (Hochreiter 1991; Bengio, Simard & Frasconi 1994; Pascanu, Mikolov & Bengio 2013, eq. 5).

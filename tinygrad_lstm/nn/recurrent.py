@@ -445,11 +445,12 @@ class Recurrent(_Stack):
 
     Call
     ----
-    out, states = layer(xs, states=None, lengths=None)
-        xs (T, B, input), or (B, T, input) with batch_first, or (T, input); several inputs as a tuple of them.
-        states : a tuple, each (num_layers*D, B, axis), D = 2 if bidirectional, else 1; zeros if None.
-        lengths : (B,) steps of each sequence; outputs past them are zero, final states are those at a sequence's
-        own end. out (T, B, D*output).
+    `out, states = layer(xs, states=None, lengths=None)`
+    xs : (T, B, input), or (B, T, input) with batch_first, or (T, input); several inputs as a tuple of them.
+    states : a tuple, each (num_layers*D, B, axis), D = 2 if bidirectional, else 1; zeros if None.
+    lengths : (B,), the steps of each sequence; outputs past them are zero, and the final state is the one after a
+        sequence's own last step.
+    out : (T, B, D*output).
 
     Raises
     ------
@@ -639,16 +640,19 @@ _LAYER_DOC = """
     Parameters
     ----------
     input_size, hidden_size : how many numbers come in at a step, how many units there are (H).
-    num_layers, bias, batch_first, dropout, bidirectional : as torch's.{more}
+    num_layers : how many layers, one on top of the other. bias : whether there are biases.
+    batch_first : input and output are (B, T, ...). bidirectional : a second direction, from the end to the beginning.
+    dropout : probability with which the outputs of every layer but the last are dropped while training.{more}
     dtype : float32 or float64. seed : an int or a numpy.random.Generator, of the first values and of dropout.
 
     Call
     ----
-    output, {states} = layer(input, hx=None, lengths=None)
-        input (T, B, input_size), or (B, T, input_size) with batch_first, or (T, input_size) without a batch.
-        hx: {states} before the first step, (num_layers*D, B, H){each}, D = 2 if bidirectional, else 1; zeros if None.
-        lengths (B,): the steps of each sequence; outputs past them are zero, and the final state is the one after
-        a sequence's own last step. output (T, B, D*H): h of the last layer at every step.
+    `output, {states} = layer(input, hx=None, lengths=None)`
+    input : (T, B, input_size), or (B, T, input_size) with batch_first, or (T, input_size) without a batch.
+    hx : {states} before the first step, (num_layers*D, B, H){each}, D = 2 if bidirectional, else 1; zeros if None.
+    lengths : (B,), the steps of each sequence; outputs past them are zero, and the final state is the one after a
+        sequence's own last step.
+    output : (T, B, D*H), h of the last layer at every step.
 
     Raises
     ------
@@ -663,12 +667,12 @@ _LAYER_DOC = """
 """
 _ONE_STATE = {"more": "", "states": "h", "h": "h", "each": ""}
 _TWO_STATES = {
-    "more": " proj_size : h is R h, of this size (0: no R).\n"
+    "more": " proj_size : the size of h if it is projected by R; 0 for no projection.\n"
     "    forget_bias : the sum of the two forget biases at the start, 1.0 is good practice (Jozefowicz, Zaremba & Sutskever\n"
     "        2015); None: torch's.",
     "states": "(h, c)",
     "h": "h",
-    "each": " each (h with proj_size in place of H, if given)",
+    "each": " each (h: proj_size in place of H)",
 }
 
 
