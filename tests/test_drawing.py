@@ -895,3 +895,13 @@ def test_long_names_of_modules_stay_in_their_boxes():
         blank = 13 * 0.27 * (len(behind.firstChild.data) - len("Linear"))
         assert float(n.getAttribute("x")) + width < float(behind.getAttribute("x")) + blank
         assert float(behind.getAttribute("x")) < 300
+
+
+def test_an_input_that_is_the_output():
+    @tl.cell(x="hidden", y="hidden", h="hidden")
+    def passing(x, y, /, h):
+        return y, h
+
+    memory = Memory(passing)
+    assert memory.stray == [] and {w.source.name for w in memory.wires} == {"y", "h"}
+    assert texts(draw(passing)).count("yt") + texts(draw(passing)).count("y") == 2

@@ -100,8 +100,6 @@ class Memory:
         for k in range(len(b.states)):
             self.levels[k] = top + (rows - 1 - places.rails[k]) * high if k in b.carried else bus + 3 * loose.index(k)
         self.height = bus + 3 * max(len(loose), len(self.joins), 1) + 4
-        self.exit_x = first + places.columns * wide
-        self.right = self.exit_x + 5
         for k, p in enumerate(b.states):
             self.at[id(p)] = (0, self.levels[k])
         taken: list[int] = []
@@ -113,6 +111,8 @@ class Memory:
                 x += side
             taken.append(x)
             self.at[id(p)] = (x, self.height - 1)
+        self.exit_x = max([first + places.columns * wide, *(x + 3 for x in taken)])
+        self.right = self.exit_x + 5
 
     # ------------------------------------------------------------------------------------------------------ the wires
     def _route(self, early: bool = False) -> None:
