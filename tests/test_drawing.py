@@ -87,7 +87,28 @@ def wide(x, /, h, *, W, U, b, R, V):
     return R @ h, h
 
 
-OWN = [slstm, timed, crossed, average, attentive, wide]
+@tl.cell(x="input", h="hidden", z="hidden", y="hidden", **FAMILIES)
+def shifted(x, /, h, z, y, *, W, U, b):
+    """States that move on, all of them read by one layer."""
+    new = tanh(W @ x + U.h @ h + U.z @ z + U.y @ y + b)
+    return new, h, z
+
+
+@tl.cell(x="input", h="hidden", z="hidden", y="hidden", q="hidden", **FAMILIES)
+def delayed(x, /, h, z, y, q, *, W, U, b):
+    """The last of four states is the one that is read."""
+    new = tanh(W @ x + U @ q + b)
+    return new, h, z, y
+
+
+@tl.cell(x="input", y="input", h="hidden", z="hidden", V="hidden input", **FAMILIES)
+def swapped(x, y, /, h, z, *, W, U, V, b):
+    """Two inputs; the states change places."""
+    new = tanh(W @ x + V @ y + U.h @ h + U.z @ z + b)
+    return z, new
+
+
+OWN = [slstm, timed, crossed, average, attentive, wide, shifted, delayed, swapped]
 CELLS = [*BUILT_IN, *OWN]
 each_cell = pytest.mark.parametrize("cell", CELLS, ids=lambda c: c.name)
 
@@ -874,3 +895,13 @@ def test_long_names_of_modules_stay_in_their_boxes():
         blank = 13 * 0.27 * (len(behind.firstChild.data) - len("Linear"))
         assert float(n.getAttribute("x")) + width < float(behind.getAttribute("x")) + blank
         assert float(behind.getAttribute("x")) < 300
+
+
+def test_an_input_that_is_the_output():
+    @tl.cell(x="hidden", y="hidden", h="hidden")
+    def passing(x, y, /, h):
+        return y, h
+
+    memory = Memory(passing)
+    assert memory.stray == [] and {w.source.name for w in memory.wires} == {"y", "h"}
+    assert texts(draw(passing)).count("yt") + texts(draw(passing)).count("y") == 2

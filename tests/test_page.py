@@ -210,7 +210,7 @@ def test_the_loop_of_a_layer_opens_into_its_steps():
     data = data_of(draw(loss).html)
     assert all(np.array_equal(p.grad.numpy(), own[n]) for n, p in layer.named_parameters()), "drawing changes nothing"
     labels = [g["label"] for g in data["groups"]]
-    assert labels[:2] == ["lstm over time", "step 0"] and "steps 2 to 4" in labels and labels[-1] == "step 5"
+    assert labels[:3] == ["LSTM", "lstm over time", "step 0"] and "steps 2 to 4" in labels and labels[-1] == "step 5"
     W, U, b_i, b_h = (p.numpy() for p in layer.parameters())
     expected = numpy_lstm(x, W, U, b_i + b_h, 2)
     for name in "ifgo":
@@ -230,12 +230,10 @@ def test_several_loops_open_as_groups_of_their_own():
     layer = tl.nn.Recurrent(cells.gru, input=3, hidden=2, num_layers=2, bidirectional=True, seed=0)
     out, _ = layer(tl.tensor(np.ones((5, 1, 3), np.float32)))
     data = data_of(draw(out.sum()).html)
-    outer = [
-        g
-        for g, parent in zip(data["groups"], data["parents"][len(data["values"]["head"]) :], strict=True)
-        if parent == -1
-    ]
-    assert [g["label"] for g in outer] == ["gru over time"] * 4 and not any(g["open"] for g in outer)
+    base = len(data["values"]["head"])
+    loops = [g for g, parent in zip(data["groups"], data["parents"][base:], strict=True) if parent == base]
+    assert data["groups"][0]["label"] == "Recurrent" and data["parents"][base] == -1
+    assert [g["label"] for g in loops] == ["gru over time"] * 4 and not any(g["open"] for g in loops)
     np.testing.assert_allclose(
         data["values"]["value"][data["roots"][0]][8], [float(f"{out.numpy().sum():.4g}")], rtol=1e-3
     )
@@ -249,7 +247,7 @@ def test_loops_that_stay_closed():
     big = tl.nn.Recurrent(cells.rnn, input=2, hidden=2, seed=0)(tl.tensor(np.ones((9000, 1, 2), np.float32)))[0]
     for drawing in [*closed, draw(big.sum())]:
         data = data_of(drawing.html)
-        assert data["groups"] == [] and "rnn over time" in column(data, "head")
+        assert [g["label"] for g in data["groups"]] == ["Recurrent"] and "rnn over time" in column(data, "head")
     with tl.no_grad():
         assert data_of(draw(out.sum() if out.requires_grad else out).html)["groups"] == []
     with pytest.raises(tl.ArgumentError, match="inside is True or False"):
@@ -686,7 +684,7 @@ def test_the_page_of_the_documentation(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     exec(code, {"tl": tl, "np": np})
     data = data_of((tmp_path / "loss.html").read_text(encoding="utf-8"))
-    assert data["groups"][0]["label"] == "lstm over time"
+    assert [g["label"] for g in data["groups"]][:2] == ["LSTM", "lstm over time"]
     kept = [g for n, g in zip(column(data, "name"), data["values"]["gradient"], strict=True) if n == "f"]
     assert len(kept) == 50 and None not in kept
 

@@ -176,6 +176,14 @@ def _serial(value: Value) -> int:
     return value.serial
 
 
+class ModuleCall(NamedTuple):
+    """A call of a module: what was computed in it has a serial between `start` and `stop`."""
+
+    module: Any
+    start: int
+    stop: int
+
+
 # --------------------------------------------------------------------------------------------------------- nodes
 class Slot(NamedTuple):
     """The cotangent of one of several results of one operation."""

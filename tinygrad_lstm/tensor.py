@@ -14,7 +14,7 @@ import numpy as np
 from . import codegen, ops
 from .autodiff import history, sweep
 from .errors import ArgumentError, BoundsError, GradientError, ShapeError, TraceError, describe, message
-from .graph import NUMBERS, Node, Op, Slot, Value, next_serial
+from .graph import NUMBERS, ModuleCall, Node, Op, Slot, Value, next_serial
 
 ArrayLike = Any  # Tensor, ndarray, number or nested list of numbers
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
@@ -151,11 +151,12 @@ class Tensor(Value):
     ((1, 2), dtype('float32'), dtype('float64'))
     """
 
-    __slots__ = ("__weakref__", "args", "attr", "data", "grad", "name", "op", "requires_grad", "serial")
+    __slots__ = ("__weakref__", "args", "attr", "calls", "data", "grad", "name", "op", "requires_grad", "serial")
     __array_priority__ = 1000
 
     data: np.ndarray
     grad: Tensor | None
+    calls: tuple[ModuleCall, ...]  # of the modules that returned this tensor, the inner ones first; else not there
 
     def __init__(self, data: ArrayLike, requires_grad: bool = False, dtype: Any = None, name: str | None = None):
         _fill(self, _to_array(data, dtype), None, _NO_ARGS, _NO_ATTR, bool(requires_grad))

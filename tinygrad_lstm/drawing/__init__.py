@@ -38,7 +38,8 @@ class _Draw:
         Parameters
         ----------
         thing : a cell (`tl.cells.lstm`, or yours): its memory block. A Tensor, or several in a list: the computation
-            that made them, with values, and with gradients after `backward`. A layer or model: its modules.
+            that made them, with values, and with gradients after `backward`, what a module's call or a step of a loop
+            computed in a frame. A layer or model: its modules.
         theme : "light" or "dark".
 
         For a cell

@@ -8,19 +8,21 @@ folded into one, so that a picture does not grow with time.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from ..errors import ArgumentError, message
 from ..graph import NUMBERS, Value, reachable
+from .frames import Frame, frames
 from .language import (
     FONT,
     LIT,
     THEMES,
     WIRE,
+    Look,
     Markup,
     Sheet,
     attributes,
@@ -138,10 +140,10 @@ def kind_of(v: Value) -> str:
     return "layer" if v.op.name in ("linear", "matmul", "einsum") or "cell" in v.attr else "value"
 
 
-def head_of(v: Value) -> str:
-    """The operation as it is written, with its numbers: × 0.5."""
-    if v.op is None:
-        return plain(v.name) if v.name else ("parameter" if v.requires_grad else "constant")
+def head_of(v: Value, name: str | None = None) -> str:
+    """The operation as it is written, with its numbers: × 0.5; the name of a leaf (or `name`) and of a part of one."""
+    if v.op is None or getattr(v, "member", False):
+        return plain(name or v.name or ("parameter" if v.requires_grad else "constant"))
     if hasattr(v.attr.get("cell"), "name"):
         return plain(f"{v.attr['cell'].name} over time")
     text = sign(v.op.symbol or v.op.name)
@@ -152,7 +154,7 @@ def head_of(v: Value) -> str:
     return plain(f"{v.name} = {text}" if v.name else text)
 
 
-def _label(v: Value, values: bool, gradients: bool, faint: str) -> Markup:
+def _label(v: Value, values: bool, gradients: bool, faint: str, name: str | None = None) -> Markup:
     """A box's text: the operation, then shape and dtype, value and gradient in smaller letters."""
     data, grad, shape = getattr(v, "data", None), getattr(v, "grad", None), shape_of(v)
     if isinstance(data, tuple):
@@ -166,7 +168,7 @@ def _label(v: Value, values: bool, gradients: bool, faint: str) -> Markup:
     if gradients and grad is not None and isinstance(grad.data, np.ndarray):
         facts.append(f"gradient {summary(grad.data)}")
     rows = "".join(f'<br/><font point-size="9" color="{faint}">{escaped(f)}</font>' for f in facts if f)
-    return Markup(f"{escaped(head_of(v))}{rows}")
+    return Markup(f"{escaped(head_of(v, name))}{rows}")
 
 
 # ------------------------------------------------------------------------------------------------------------ the graph
@@ -198,19 +200,38 @@ class Picture:
         for k, p in enumerate(self.periods):
             for i in range(p.start, p.stop):
                 self.step[id(free[i])] = (k, (i - p.start) // p.length)
+            self._last_step(k, free, kinds)
         self._opened()
         self._satellites()
         self._own_leaves()
+        self.frames, self.names = frames(self.values, self.step)
         self.folded: dict[int, str] = {}  # value -> the name of what stands for it
         self.folds: dict[str, tuple[int, int]] = {}
         for k, p in enumerate(self.periods):
             if fold == "time" and p.count > KEPT:
                 self.folds[f"fold {k}"] = (2, p.count - 1)
+        self.around: dict[str, tuple[Frame, ...]] = {}  # fold -> the frames around it
         for v, (k, step) in list(self.step.items()):
             start, stop = self.folds.get(f"fold {k}", (0, 0))
             if start <= step < stop:
-                self.folded[v] = f"fold {k}"
+                self.folded[v] = name = f"fold {k}"
+                self.around[name] = tuple(itertools.takewhile(lambda f: f.kind != "step", self.frames[v]))
                 del self.step[v]
+
+    def _last_step(self, k: int, free: Sequence[Value], kinds: np.ndarray) -> None:
+        """The last step may lack what only a next one would read: it is known by the operations that it has."""
+        p = self.periods[k]
+        pattern = kinds[p.start : p.start + p.length].tolist()
+        found, place = [], 0
+        for i in range(p.stop, min(p.stop + p.length, len(free))):
+            if id(free[i]) in self.step or kinds[i] not in pattern[place:]:
+                break
+            place = pattern.index(kinds[i], place) + 1
+            found.append(free[i])
+        linked = any(self.step.get(id(a)) == (k, p.count - 1) for v in found for a in v.args)
+        if linked and 2 * len(found) >= p.length:
+            self.step |= {id(v): (k, p.count) for v in found}
+            self.periods[k] = replace(p, count=p.count + 1)
 
     def _opened(self) -> None:
         """The steps of an opened loop are known."""
@@ -301,11 +322,11 @@ def computation(roots: Sequence[Value], theme: str = "light", values: bool = Tru
     if len(shown) > BIG:
         return _spread(roots, shown, picture, theme, values, gradients), title_of(roots)
 
-    boxes: dict[tuple[int, int] | None, list[str]] = {}
+    boxes: dict[tuple[Frame, ...], list[str]] = {}
     for v in shown:
         look = looks[kind_of(v)]
         facts: dict[str, Any] = {
-            "label": _label(v, values, gradients, faint),
+            "label": _label(v, values, gradients, faint, picture.names.get(id(v))),
             "fillcolor": look.fill,
             "color": look.edge,
             "fontcolor": look.text,
@@ -320,38 +341,17 @@ def computation(roots: Sequence[Value], theme: str = "light", values: bool = Tru
             facts["style"] = "filled"
         if v.op is not None and v.op.doc:
             facts["tooltip"] = plain(v.op.doc)
-        boxes.setdefault(picture.step.get(id(v)), []).append(f"{names[id(v)]} [{attributes(facts)}]")
+        boxes.setdefault(picture.frames[id(v)], []).append(f"{names[id(v)]} [{attributes(facts)}]")
     for name, (start, stop) in picture.folds.items():
         look = looks["fold"]
         small = f'<font point-size="9" color="{faint}">{stop - start:,} steps like the others</font>'
         facts = {"label": Markup(f"steps {start} to {stop - 1}<br/>{small}"), "shape": "box3d", "style": "filled"}
         facts |= {"fillcolor": look.fill, "color": look.edge, "fontcolor": look.text}
-        boxes.setdefault(None, []).append(f'"{name}" [{attributes(facts)}]')
+        boxes.setdefault(picture.around[name], []).append(f'"{name}" [{attributes(facts)}]')
 
-    lines: list[str] = []
-    for where, held in boxes.items():
-        if where is None:
-            lines += [f"  {line}" for line in held]
-            continue
-        k, step = where
-        frame = attributes(
-            {
-                "label": f"step {step}",
-                "style": "rounded,filled",
-                "fillcolor": looks["frame"].fill,
-                "color": looks["frame"].edge,
-                "fontcolor": faint,
-                "fontsize": 10,
-            }
-        )
-        lines += [
-            f'  subgraph "cluster {k} {step}" {{',
-            f"    graph [{frame}]",
-            *(f"    {line}" for line in held),
-            "  }",
-        ]
+    lines = _framed(boxes, looks)
     lines += _edges(picture, names, theme, direction)
-    lines += _order_of_time(picture, shown, names)
+    lines += _order_of_time(picture, shown, names) if picture.periods else _order_of_modules(picture, shown, names)
 
     general: dict[str, Any] = {
         "bgcolor": looks["page"].fill, "fontname": FONT, "rankdir": "LR" if picture.periods else "TB",
@@ -374,6 +374,37 @@ def computation(roots: Sequence[Value], theme: str = "light", values: bool = Tru
     return head + f"  node [{node}]\n  edge [{edge}]\n" + "\n".join(lines) + "\n}\n", title
 
 
+def _framed(boxes: dict[tuple[Frame, ...], list[str]], looks: Mapping[str, Look]) -> list[str]:
+    """The lines of all boxes, those of a frame in a subgraph: a step is a filled area, a module an outline."""
+    inside: dict[tuple[Frame, ...], dict[tuple[Frame, ...], None]] = {(): {}}
+    for around in boxes:
+        for k in range(len(around)):
+            inside.setdefault(around[:k], {})[around[: k + 1]] = None
+            inside.setdefault(around[: k + 1], {})
+    lines: list[str] = []
+    waiting: list[tuple[Frame, ...] | None] = [()]
+    level = 0
+    while waiting:
+        frame = waiting.pop()
+        if frame is None:
+            lines.append("  " * level + "}")
+            level -= 1
+            continue
+        if frame:
+            level += 1
+            look, filled = looks["frame"], frame[-1].kind == "step"
+            facts = {"label": frame[-1].label, "style": "rounded,filled" if filled else "rounded", "color": look.edge,
+                     "fontcolor": looks["faint"].text, "fontsize": 10, "labeljust": "c" if filled else "l"}  # fmt: skip
+            if filled:
+                facts["fillcolor"] = look.fill
+            name = quoted("cluster {} {}".format(*frame[-1].key) if filled else f"cluster module {len(lines)}")
+            lines += ["  " * level + f"subgraph {name} {{", "  " * level + f"  graph [{attributes(facts)}]"]
+            waiting.append(None)
+        lines += ["  " * level + f"  {line}" for line in boxes.get(frame, ())]
+        waiting += reversed(inside[frame])
+    return lines
+
+
 def _spread(
     roots: Sequence[Value], shown: list[Value], picture: Picture, theme: str, values: bool, gradients: bool
 ) -> str:
@@ -382,7 +413,8 @@ def _spread(
     places, names = layers(shown), {id(v): f"v{k}" for k, v in enumerate(shown)}
     faint = sheet.look("faint").text
     for v in shown:
-        sheet.shape(kind_of(v), names[id(v)], *places[id(v)], WIDE, TALL, _label(v, values, gradients, faint), size=13)
+        label = _label(v, values, gradients, faint, picture.names.get(id(v)))
+        sheet.shape(kind_of(v), names[id(v)], *places[id(v)], WIDE, TALL, label, size=13)
     for v in shown:
         for a in {id(a): a for a in v.args if isinstance(a, Value) and id(a) in places}.values():
             (x, y), (u, w) = places[id(a)], places[id(v)]
@@ -444,6 +476,25 @@ def _order_of_time(picture: Picture, shown: Sequence[Value], names: dict[int, st
         starts[at] = ends[at] = [name]
     pairs = [(a, b) for a, b in itertools.pairwise(sorted(starts)) if a[0] == b[0]]
     return [f'  "{tail}" -> "{head}" [style=invis]' for a, b in pairs for tail in ends[a] for head in starts[b]]
+
+
+def _order_of_modules(picture: Picture, shown: Sequence[Value], names: dict[int, str]) -> list[str]:
+    """Invisible edges from what a module reads to its own leaves: modules stand one below the other."""
+    entry: dict[Frame, Value] = {}  # the last value that is made outside and read inside
+    for v in shown:
+        for a in v.args:
+            if isinstance(a, Value) and a.op is not None and id(a) in names:
+                for frame in picture.frames[id(v)]:
+                    known = entry.get(frame)
+                    if frame not in picture.frames[id(a)] and (known is None or known.serial < a.serial):
+                        entry[frame] = a
+    return [
+        f'  "{names[id(entry[frame])]}" -> "{names[id(v)]}" [style=invis]'
+        for v in shown
+        if v.op is None
+        for frame in picture.frames[id(v)]
+        if frame in entry
+    ]
 
 
 def title_of(roots: Sequence[Value]) -> str:

@@ -12,24 +12,27 @@ from itertools import count
 from math import prod
 from typing import Any, NamedTuple
 
-from ..graph import Value, reachable
+from ..graph import ModuleCall, Value, reachable
+from .frames import calls
 
 MOST = 20_000  # values, and
 LARGEST = 20_000_000  # numbers, that are computed once more for one drawing
 
 
 class Seen(Value):
-    """A copy of a value, to be drawn: the loop it was opened from (its number and name), and the step, if it is of one."""
+    """A copy of `source`, to be drawn.
 
-    def __init__(
-        self, value: Any, args: tuple[Any, ...], scope: tuple[int, str] | None = None, step: int | None = None
-    ):
-        self.op, self.args, self.attr, self.name = value.op, args, value.attr, value.name
-        self.requires_grad, self.serial = value.requires_grad, value.serial
-        self.data, self.grad = getattr(value, "data", None), getattr(value, "grad", None)
-        self.shape, self.dtype = (None if isinstance(self.data, tuple) else value.shape), getattr(value, "dtype", None)
-        self.scope, self.step = scope, step
-        self.member = scope is not None and step is None and value.name is not None  # a part of a parameter, W.i
+    It lies in calls of modules (`around`), in an opened loop (`scope`, its number and name) and in a `step` of it;
+    `member`: it is a part of a parameter, W.i.
+    """
+
+    def __init__(self, source: Any, args: tuple[Any, ...], serial: int, around: tuple[ModuleCall, ...],
+                 scope: tuple[int, str] | None = None, step: int | None = None, member: bool = False):  # fmt: skip
+        self.op, self.args, self.attr, self.name = source.op, args, source.attr, source.name
+        self.requires_grad, self.serial, self.source = source.requires_grad, serial, source
+        self.data, self.grad = getattr(source, "data", None), getattr(source, "grad", None)
+        self.shape, self.dtype = None if isinstance(self.data, tuple) else source.shape, getattr(source, "dtype", None)
+        self.around, self.scope, self.step, self.member = around, scope, step, member
 
 
 class Replay(NamedTuple):
@@ -44,6 +47,7 @@ class Replay(NamedTuple):
 def opened(roots: Sequence[Value]) -> list[Value]:
     """The roots, and behind them the same computation with its loops opened; the roots themselves if there are none.
 
+    The steps of a loop are marked as such; a loop of one step, as of `LSTMCell`, becomes part of what is around it.
     Stays closed: a loop over sequences of several lengths, one that is too large, and one whose results need no
     gradient here and now (`no_grad`).
     """
@@ -59,29 +63,30 @@ def opened(roots: Sequence[Value]) -> list[Value]:
     if not replays:
         return list(roots)
     seen: dict[int, Any] = {}
-    place, number = count(), {id(v): k for k, v in enumerate(loops)}
+    place, number, around = count(), {id(v): k for k, v in enumerate(loops)}, calls(order)
 
-    def copy(value: Any, scope: tuple[int, str] | None = None, step: int | None = None) -> None:
-        seen[id(value)] = made = Seen(value, tuple(seen.get(id(a), a) for a in value.args), scope, step)
-        made.serial = next(place)
+    def copy(value: Any, lies_in: tuple[ModuleCall, ...], *where: Any) -> None:
+        args = tuple(seen.get(id(a), a) for a in value.args)
+        seen[id(value)] = Seen(value, args, next(place), lies_in, *where)
 
     for v in order:
         source = v.args[0] if v.op is not None and v.op.name == "item" and v.args else None
         if id(v) in replays:
-            cell = v.attr["cell"]
+            cell, replay = v.attr["cell"], replays[id(v)]
             names = [*cell.inputs, *cell.states, *cell.families]
-            for name, argument, leaf in zip(names, v.args, replays[id(v)].leaves, strict=True):
+            for name, argument, leaf in zip(names, v.args, replay.leaves, strict=True):
                 seen[id(leaf)] = behind = seen[id(argument)]
                 if behind.op is None and behind.name is None:
                     behind.name = name
-            for value in replays[id(v)].values:
+            scope = (number[id(v)], f"{cell.name} over time") if v.args[0].shape[0] > 1 else None
+            for value in replay.values:
                 if id(value) not in seen:
-                    step = replays[id(v)].steps.get(id(value))
-                    copy(value, (number[id(v)], f"{cell.name} over time"), step)
+                    step = replay.steps.get(id(value))
+                    copy(value, around[id(v)], scope, step, step is None and value.name is not None)
         elif id(source) in replays:
             seen[id(v)] = seen[id(replays[id(source)].results[v.attr["index"]])]
         else:
-            copy(v)
+            copy(v, around[id(v)])
     return [seen[id(r)] for r in roots]
 
 
@@ -121,7 +126,7 @@ def _replay(v: Value, order: Sequence[Value], room: int) -> Replay | None:
         values |= {n.serial: x[t] for n, x in zip(graph.inputs, xs, strict=True)}
         values |= {n.serial: state for n, state in zip(graph.states, states, strict=True)}
         for n in graph.inputs:
-            values[n.serial].name = f"{n.name}_{t}"
+            values[n.serial].name = f"{n.name}_{t}" if steps > 1 else n.name
             times[id(values[n.serial])] = t
         for n in body:
             args = [values[a.serial] if isinstance(a, Value) else a for a in n.args]

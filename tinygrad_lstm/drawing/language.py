@@ -138,6 +138,7 @@ def attributes(facts: dict[str, Any]) -> str:
 # ---------------------------------------------------------------------------------------------------------------- sheet
 Point = tuple[float, float]
 
+
 def wide(letter: str) -> bool:
     """Whether a letter is as wide as it is high (Chinese, Japanese, Korean, emoji)."""
     return unicodedata.east_asian_width(letter) in "WF"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise, product
+from itertools import pairwise, product, takewhile
 from typing import Any
 
 from ..errors import ArgumentError, message
@@ -14,7 +14,7 @@ from .block import Block, Part, block, joins, output_name
 from .formula import quantities
 from .language import Markup, Sheet, escaped, fitted, indexed, letters, plain
 from .place import Places, place
-from .route import Board, Net, Point
+from .route import Board, Goals, Net, Point
 
 WIDE, HIGH = 8, 6  # lines of the grid a column and a row
 LAYER, SIGN, OVAL, JOIN = (2, 1), (1, 1), (2, 1), (1, 1)  # half sizes, in lines
@@ -100,8 +100,6 @@ class Memory:
         for k in range(len(b.states)):
             self.levels[k] = top + (rows - 1 - places.rails[k]) * high if k in b.carried else bus + 3 * loose.index(k)
         self.height = bus + 3 * max(len(loose), len(self.joins), 1) + 4
-        self.exit_x = first + places.columns * wide
-        self.right = self.exit_x + 5
         for k, p in enumerate(b.states):
             self.at[id(p)] = (0, self.levels[k])
         taken: list[int] = []
@@ -113,6 +111,8 @@ class Memory:
                 x += side
             taken.append(x)
             self.at[id(p)] = (x, self.height - 1)
+        self.exit_x = max([first + places.columns * wide, *(x + 3 for x in taken)])
+        self.right = self.exit_x + 5
 
     # ------------------------------------------------------------------------------------------------------ the wires
     def _route(self, early: bool = False) -> None:
@@ -178,7 +178,7 @@ class Memory:
         (x, y), (u, v) = self.at[id(s)], self.at[id(p)]
         far = abs(x - u) + abs(y - v)
         if p.kind == "join":
-            return 100.0 + far
+            return 100.0 + far * (x != u and y != v)
         return far if x == u or y == v else 200.0 - far / 1000 if s.kind == "join" else 1000.0 + far
 
     def _starts(self, p: Part) -> dict[Point, int | None]:
@@ -193,25 +193,37 @@ class Memory:
         every = {(x + dx, y): 0, (x, y - dy): 3, (x, y + dy): 1}
         return {point: d for point, d in every.items() if point not in self.board.turning}
 
-    def _goals(self, target: Any) -> dict[Point, tuple[Point, float]]:
+    def _goals(self, target: Any) -> Goals:
         """Where a wire may reach a part, in which direction, and at what price."""
+        up, down, right, left = (0, -1), (0, 1), (1, 0), (-1, 0)
         if isinstance(target, tuple):
             kind, k = target
-            return (
-                {(self.right, self.levels[k]): ((1, 0), 0.0)} if kind == "state" else {(self.exit_x, 0): ((0, -1), 0.0)}
-            )
+            return {((self.right, self.levels[k]), right): 0.0} if kind == "state" else {((self.exit_x, 0), up): 0.0}
         (x, y), (dx, dy) = self.at[id(target)], half(target)
-        up, down, right, left = (0, -1), (0, 1), (1, 0), (-1, 0)
-        ends: dict[Point, tuple[Point, float]] = {(x, y + dy): (up, 0.0), (x - dx, y): (right, 2.5)}
+        ends: Goals = {((x, y + dy), up): 0.0, ((x - dx, y), right): 2.5}
         if target.kind == "layer":
-            ends |= {(x - 1, y + dy): (up, 3.0), (x + 1, y + dy): (up, 3.0), (x + dx, y): (left, 9.0)}
+            ends |= {((x - 1, y + dy), up): 3.0, ((x + 1, y + dy), up): 3.0, ((x + dx, y), left): 9.0}
         else:
-            ends |= {(x, y - dy): (down, 0.0)}
+            ends |= {((x, y - dy), down): 0.0}
             if target.kind == "pointwise":
-                ends |= {(x + dx, y): (left, 5.0)}
+                ends |= {((x + dx, y), left): 5.0}
+            if target.kind == "join":
+                ends |= {
+                    (point, way): 1.0 + k for k, point in enumerate(self._merging(target)) for way in (right, left)
+                }
             if (dx, dy) == OVAL:
-                ends |= {(x + k, y + side * dy): (up if side > 0 else down, 3.0) for k in (-1, 1) for side in (-1, 1)}
-        return {p: e for p, e in ends.items() if p not in self.board.turning}
+                ends |= {((x + k, y + side * dy), up if side > 0 else down): 3.0 for k in (-1, 1) for side in (-1, 1)}
+        return {(p, way): price for (p, way), price in ends.items() if p not in self.board.turning}
+
+    def _merging(self, join: Part) -> list[Point]:
+        """Where a wire may end in the one that comes to the join from straight below."""
+        (x, y), (_, dy) = self.at[id(join)], half(join)
+        comes = {w.points[-1]: w.points[-2] for w in self.wires if w.target is join}
+        if comes.get((x, y + dy)) != (x, y + dy + 1):
+            return []
+        key = self.board.lying.get(((x, y + dy + 1), False))
+        ends = takewhile(lambda p: self.board.lying.get((p, False)) is key, ((x, y + dy + k) for k in (1, 2, 3)))
+        return list(ends)
 
     def _middle(self, target: Any) -> Point:
         if isinstance(target, tuple):

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
 Point = tuple[int, int]
+Goals = dict[tuple[Point, Point], float]
 STEPS = ((1, 0), (0, 1), (-1, 0), (0, -1))
 TURN, CROSS, BESIDE, NEAR = 5.0, 6.0, 1.5, 0.5
 
@@ -51,19 +52,16 @@ class Board:
             and self.turning.get(point, net.key) is net.key
         )
 
-    def connect(
-        self, net: Net, goals: dict[Point, tuple[Point, float]], starts: dict[Point, int | None]
-    ) -> list[Point] | None:
-        """The cheapest way to one of `goals`: end point -> (the direction in which to arrive, a price of its own).
+    def connect(self, net: Net, goals: Goals, starts: dict[Point, int | None]) -> list[Point] | None:
+        """The cheapest way to one of `goals`: (end point, the direction in which to arrive) -> a price of its own.
 
         starts : where the net may begin -> the direction in which it must leave; used while nothing of it is drawn.
         """
         heap: list[tuple[float, int, float, Point, int]] = []
         best: dict[tuple[Point, int], float] = {}
         back: dict[tuple[Point, int], tuple[Point, int] | None] = {}
-        middle = list(goals)
-        left, right = min(g[0] for g in middle), max(g[0] for g in middle)
-        low, high = min(g[1] for g in middle), max(g[1] for g in middle)
+        left, right = min(x for (x, _), _ in goals), max(x for (x, _), _ in goals)
+        low, high = min(y for (_, y), _ in goals), max(y for (_, y), _ in goals)
         count = 0
 
         def far(p: Point) -> float:
@@ -97,8 +95,7 @@ class Board:
             _, _, price, p, d = heappop(heap)
             if price > best[p, d]:
                 continue
-            end = goals.get(p)
-            if end is not None and STEPS[d] == end[0] and back[p, d] is not None:
+            if (p, STEPS[d]) in goals and back[p, d] is not None:
                 return self._draw(net, (p, d), back)
             if p in self.blocked and back[p, d] is not None and p not in net.before:
                 continue  # a goal inside a box is an end, not a passage
@@ -106,13 +103,13 @@ class Board:
             q = (x, y)
             if not (0 <= x < self.width and 0 <= y < self.height) or q in net.before:
                 continue
-            if q in self.blocked and not (q in goals and goals[q][0] == STEPS[d]):
+            if q in self.blocked and (q, STEPS[d]) not in goals:
                 continue
             flat = d % 2 == 0
             if self.lying.get((q, flat), None) is not None or q in self.turning:
                 continue
-            cost = price + 1.0 + (goals[q][1] if q in goals and goals[q][0] == STEPS[d] else 0.0)
-            crossing = self.lying.get((q, not flat)) is not None
+            cost = price + 1.0 + goals.get((q, STEPS[d]), 0.0)
+            crossing = self.lying.get((q, not flat)) is not None and (q, STEPS[d]) not in goals
             if crossing:
                 cost += CROSS
             sides = STEPS[(d + 1) % 4], STEPS[(d + 3) % 4]

@@ -8,7 +8,7 @@ group of each, -1 outside. The page lays out whatever is unfolded.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ import numpy as np
 from ..graph import NUMBERS, Op, Value
 from .arrays import packed
 from .computation import KEPT, Picture, head_of, kind_of, shape_of, short
+from .frames import Frame
 from .inside import opened
 from .language import plain, sign
 
@@ -58,8 +59,9 @@ def computation_scene(roots: Sequence[Value], values: bool = True, gradients: bo
     for v in kept:
         data, grad = getattr(v, "data", None), _gradient(v)
         here = values and _holds(v)
-        columns["name"].append(texts(plain(v.name)) if v.name else None)
-        columns["head"].append(texts(head_of(v)))
+        name = picture.names.get(id(v), v.name)
+        columns["name"].append(texts(plain(name)) if name else None)
+        columns["head"].append(texts(head_of(v, picture.names.get(id(v)))))
         columns["kind"].append(texts(kind_of(v)))
         columns["form"].append(texts(form(v)))
         columns["shape"].append(texts(_shape_text(v)))
@@ -70,7 +72,7 @@ def computation_scene(roots: Sequence[Value], values: bool = True, gradients: bo
         columns["tracked"].append(int(bool(v.requires_grad)))
         columns["value"].append(packed(data, cells) if here else None)
         columns["gradient"].append(packed(grad, cells) if gradients and grad is not None else None)
-    groups, parents = _groups(kept, number, step, fold, [p.count for p in picture.periods], lost)
+    groups, parents = _groups(kept, number, picture.frames, fold, [p.count for p in picture.periods], lost)
     notes = [f"{len(shown):,} values"]
     if lost:
         notes.append(f"{len(lost):,} of them are left out of this page")
@@ -130,45 +132,49 @@ def _too_many(shown: list[Value], step: dict[int, tuple[int, int]], counts: list
     return lost
 
 
-def _groups(inside: list[Value], number: dict[int, int], step: dict[int, tuple[int, int]], fold: str | None,
+def _groups(inside: list[Value], number: dict[int, int], around: Mapping[int, tuple[Frame, ...]], fold: str | None,
             counts: list[int], lost: dict[int, int]) -> tuple[list[dict[str, Any]], list[int]]:  # fmt: skip
-    """The groups, and the parent of every item: steps, and around those in the middle of a long loop one more."""
+    """The groups, and the parent of every item: the frames, and around steps in the middle of a long loop one more."""
     groups: list[dict[str, Any]] = []
-    parents = [-1] * len(inside)
     above: list[int] = []
     base = len(inside)
-    by_step: dict[tuple[int, int], list[int]] = {}
-    for v in inside:
-        if (at := step.get(id(v))) is not None:
-            by_step.setdefault(at, []).append(number[id(v)])
+    known: dict[tuple[Frame, ...], int] = {(): -1}
     left_out = {-2 - place for place in lost.values()}
+    steps: dict[int, dict[int, tuple[Frame, ...]]] = {}  # loop -> step -> the frames down to that of the step
+    for v in inside:
+        for k, frame in enumerate(around[id(v)], 1):
+            if frame.kind == "step":
+                steps.setdefault(frame.key[0], {})[frame.key[1]] = around[id(v)][:k]
+    loops = len({frame for frames in around.values() for frame in frames if frame.kind == "loop"})
 
     def group(label: str, unfolded: bool, parent: int) -> int:
         groups.append({"label": label, "open": unfolded})
         above.append(parent)
         return base + len(groups) - 1
 
-    scopes = dict.fromkeys(filter(None, (getattr(v, "scope", None) for v in inside)))
-    around = {scope: group(scope[1], len(scopes) == 1, -1) for scope in scopes}
-    for v in inside:
-        if (scope := getattr(v, "scope", None)) is not None:
-            parents[number[id(v)]] = around[scope]
+    def enter(frames: tuple[Frame, ...]) -> int:
+        """The group of the innermost of `frames`, made with those around it where it is new."""
+        for k in range(1, len(frames) + 1):
+            if frames[:k] not in known:
+                known[frames[:k]] = group(
+                    frames[k - 1].label, frames[k - 1].kind != "loop" or loops == 1, known[frames[: k - 1]]
+                )
+        return known[frames]
 
-    for k, count in enumerate(counts):
-        here = sorted(s for p, s in by_step if p == k)
-        long = fold == "time" and count > KEPT
-        members = [parents[n] for s in here for n in by_step[k, s]]
-        run = outside = max(set(members), key=members.count, default=-1)
-        for s, after in itertools.zip_longest(here, here[1:]):
+    for k, here in sorted(steps.items()):
+        long = fold == "time" and counts[k] > KEPT
+        order = sorted(here)
+        run = outside = enter(here[order[0]][:-1])
+        for s, after in itertools.zip_longest(order, order[1:]):
             if long and s == 2:
-                run = group(f"steps 2 to {count - 2}", False, outside)
-            middle = long and 2 <= s < count - 1
-            frame = group(f"step {s}", not middle and len(here) <= 400, run if middle else outside)
-            for n in by_step[k, s]:
-                parents[n] = frame
+                run = group(f"steps 2 to {counts[k] - 2}", False, outside)
+            middle = long and 2 <= s < counts[k] - 1
+            place = group(f"step {s}", not middle and len(order) <= 400, run if middle else outside)
+            known[here[s]] = place
             if k in left_out and after is not None and after != s + 1:
                 group(f"steps {s + 1} to {after - 1}, left out of this page", False, run if middle else outside)
-                groups[-1] |= {"gone": k, "after": frame}
+                groups[-1] |= {"gone": k, "after": place}
+    parents = [enter(around[id(v)]) for v in inside]
     return groups, parents + above
 
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from ..errors import ArgumentError, ShapeError, message
+from ..graph import ModuleCall, next_serial
 from ..tensor import FLOATS, ArrayLike, Tensor, replace_value
 
 M = TypeVar("M", bound="Module")
@@ -54,7 +55,10 @@ class Module:
         )
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.forward(*args, **kwargs)
+        start = next_serial()
+        result = self.forward(*args, **kwargs)
+        _sign(result, ModuleCall(self, start, next_serial()))
+        return result
 
     # --------------------------------------------------------------------------------------------- what it consists of
     def named_modules(self) -> list[tuple[str, Module]]:
@@ -249,6 +253,20 @@ def _attributes(module: Module) -> Iterator[tuple[str, Any]]:
             stack.extend([(f"{name}.{k}", item) for k, item in enumerate(value)][::-1])
         elif isinstance(value, Module | Tensor | np.random.Generator):
             yield name, value
+
+
+def _sign(result: Any, call: ModuleCall) -> None:
+    """Let the results of a call know it, so that a picture of the computation can show what belongs to which module."""
+    waiting = [result]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, Tensor):
+            if value.op is not None and value.serial > call.start:
+                value.calls = (*getattr(value, "calls", ()), call)
+        elif isinstance(value, tuple | list):
+            waiting += value
+        elif isinstance(value, dict):
+            waiting += value.values()
 
 
 def _tree(root: Module) -> Iterator[tuple[str, Module, bool]]:

@@ -1,0 +1,186 @@
+"""Frames in pictures of computations: what belongs to which module and to which step of a loop."""
+
+import re
+
+import numpy as np
+import pytest
+
+import tinygrad_lstm as tl
+from tests.test_page import column, data_of
+from tinygrad_lstm import draw, nn
+
+
+class Tagger(nn.Module):
+    """A module in modules: embedding, layer, head."""
+
+    def __init__(self):
+        self.embedding = nn.Embedding(7, 3, seed=0)
+        self.lstm = nn.LSTM(3, 4, seed=0)
+        self.head = nn.Sequential(nn.Linear(4, 5, seed=0), nn.Linear(5, 2, seed=1))
+
+    def forward(self, ids):
+        out, _ = self.lstm(self.embedding(ids))
+        return self.head(out)
+
+
+class Walker(nn.Module):
+    """A loop over time in Python; the last memory cell is read by nobody."""
+
+    def __init__(self):
+        self.cell, self.head = nn.LSTMCell(3, 4, seed=0), nn.Linear(4, 2, seed=0)
+
+    def forward(self, xs):
+        h = c = tl.zeros((1, 4))
+        ys = []
+        for x in xs:
+            h, c = self.cell(x, (h, c))
+            ys.append(self.head(h))
+        return tl.stack(ys)
+
+
+def walk(steps):
+    return (Walker()(tl.ones((steps, 1, 3))) ** 2).sum()
+
+
+def tagged():
+    return Tagger()(np.arange(6).reshape(3, 2)).sum()
+
+
+def framed(dot):
+    """What every box is in: the first line of its label -> the labels of the frames around it, the outermost first."""
+    found, around = [], []
+    for line in dot.splitlines():
+        if line.strip().startswith("subgraph"):
+            around.append(None)
+        elif line.strip() == "}" and around:
+            around.pop()
+        elif line.strip().startswith("graph") and around:
+            around[-1] = re.search(r'label="([^"]*)"', line)[1]
+        elif (box := re.match(r'\s*"?(?:v\d+|fold \d+)"? \[.*label=<([^<]*)<', line)) is not None:
+            found.append((box[1], tuple(around)))
+    return found
+
+
+def grouped(html):
+    """The same of the interactive page: the name or operation of every value -> the groups around it."""
+    data = data_of(html)
+    base, found = len(data["values"]["head"]), []
+    for k, head in enumerate(column(data, "head")):
+        around, p = [], data["parents"][k]
+        while p >= 0:
+            around.insert(0, data["groups"][p - base]["label"])
+            p = data["parents"][p]
+        found.append((head, tuple(around)))
+    return found
+
+
+def test_every_operation_is_in_the_frames_of_its_modules():
+    inside = framed(draw(tagged()).dot)
+    model = "Tagger"
+    assert ("sum", ()) in inside
+    assert ("take_rows", (model, "embedding: Embedding")) in inside
+    assert ("lstm over time", (model, "lstm: LSTM")) in inside
+    for part in ("0: Linear", "1: Linear"):
+        assert [n for n, f in inside if f == (model, "head: Sequential", part)] == ["weight", "bias", "@", "+"]
+    assert [n for n, f in inside if f == (model, "embedding: Embedding")] == ["weight", "take_rows"]
+    assert len([n for n, _ in inside if "weight" in n or "bias" in n]) == len(Tagger().parameters())
+
+
+def test_the_page_has_the_same_groups_around_opened_loops():
+    inside = grouped(draw(tagged()).html)
+    assert ("weight_ih_l0", ("Tagger", "lstm: LSTM")) in inside
+    assert ("W.i", ("Tagger", "lstm: LSTM", "lstm over time")) in inside
+    assert [f for n, f in inside if n == "f = σ"] == [
+        ("Tagger", "lstm: LSTM", "lstm over time", f"step {t}") for t in range(3)
+    ]
+    assert ("weight", ("Tagger", "head: Sequential", "1: Linear")) in inside and ("sum", ()) in inside
+
+
+def test_modules_called_at_every_step_lie_in_the_step_and_the_loop_in_its_module():
+    inside = framed(draw(walk(4), values=False).dot)
+    assert [f for n, f in inside if n == "@"] == [("Walker", f"step {t}", "head: Linear") for t in range(4)]
+    assert [f for n, f in inside if n == "lstm over time"] == [
+        ("Walker", f"step {t}", "cell: LSTMCell") for t in range(4)
+    ]
+    shared = {n for n, f in inside if f == ("Walker",)}
+    assert {"cell.weight_ih", "cell.weight_hh", "head.weight", "head.bias"} <= shared
+
+
+@pytest.mark.parametrize("steps", [5, 30])
+def test_folded_steps_stand_in_the_module(steps):
+    drawing = draw(walk(steps))
+    inside = framed(drawing.dot)
+    assert ("steps 2 to " + str(steps - 2), ("Walker",)) in inside
+    assert {f[1] for n, f in inside if n == "@"} == {"step 0", "step 1", f"step {steps - 1}"}
+    pages = grouped(drawing.html)
+    assert ("f = σ", ("Walker", "step 0", "cell: LSTMCell")) in pages
+    assert ("f = σ", ("Walker", f"steps 2 to {steps - 2}", "step 2", "cell: LSTMCell")) in pages
+
+
+def test_a_call_that_covers_part_of_a_loop_has_no_frame():
+    gate = nn.Linear(2, 2, seed=0)
+
+    class Two(nn.Module):
+        def forward(self, h, x):
+            return tl.tanh(gate(tl.tanh(gate(h) + x)) + x)
+
+    two, h = Two(), tl.ones((1, 2))
+    x = tl.tensor(np.ones((1, 2), np.float32), requires_grad=True, name="x")
+    for _ in range(6):
+        h = two(h, x)
+    labels = {f for _, frames in framed(draw(h.sum(), fold=None).dot) for f in frames}
+    assert {f"step {t}" for t in range(12)} <= labels and "Two" not in labels and "Linear" in labels
+
+
+def test_modules_side_by_side_and_once_more():
+    first, second = nn.Linear(2, 2, seed=0), nn.Linear(2, 2, seed=1)
+    x = tl.ones((1, 2))
+    inside = framed(draw(first(x) + second(first(x))).dot)
+    assert [f for n, f in inside if n == "@"] == [("Linear",)] * 3
+    frames = [f for n, f in inside if n == "weight"]
+    assert sorted(frames) == [(), ("Linear",)], "a parameter that two calls read is in neither"
+
+
+def test_a_module_that_returns_what_it_was_given_has_no_frame():
+    x = tl.tensor([1.0, 2.0], requires_grad=True)
+    assert "subgraph" not in draw(nn.Dropout(0.5).eval()(x * 2.0)).dot
+
+
+def test_tuples_lists_and_dictionaries_of_results():
+    class Many(nn.Module):
+        def forward(self, x):
+            return {"pair": (x * 2.0, [x * 3.0])}
+
+    x = tl.tensor([1.0], requires_grad=True)
+    out = Many()(x)["pair"]
+    assert [f for n, f in framed(draw(out[0] + out[1][0]).dot) if n.startswith(("× ", "2", "3"))] == [("Many",)] * 2
+
+
+def test_names_of_modules_are_escaped():
+    class Odd(nn.Module):
+        def __init__(self):
+            self.parts = {'a"b<c>&\n\\': nn.Linear(2, 2, seed=0)}
+
+        def forward(self, x):
+            return next(iter(self.parts.values()))(x)
+
+    drawing = draw(Odd()(tl.ones((1, 2))))
+    assert "b&lt;c&gt;&amp;" in drawing.svg and "<c>" not in drawing.svg + drawing.html
+
+
+def test_the_same_bytes_for_the_same_model():
+    assert draw(tagged()).dot == draw(tagged()).dot and draw(walk(9)).svg == draw(walk(9)).svg
+
+
+def test_a_result_that_is_kept_is_freed():
+    import gc
+    import weakref
+
+    model = Walker()
+    alive = weakref.ref(model)
+    y = model(tl.ones((3, 1, 3)))
+    del model
+    assert alive() is not None and draw(y).dot
+    del y
+    gc.collect()
+    assert alive() is None
