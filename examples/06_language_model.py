@@ -170,19 +170,19 @@ def excerpt(text: str, length: int = 400) -> str:
 
 
 def share_known(text: str, training: str) -> float:
-    """How many of the words of a text, those of four letters or more, are words of the training part as well."""
+    """How many of the words of a text, of four letters or more, are words of the training part as well."""
     known, words = set(re.findall(r"[A-Za-z]{4,}", training)), re.findall(r"[A-Za-z]{4,}", text)
     return sum(word in known for word in words) / max(1, len(words))
 
 
 # %% [markdown]
-# At temperature 0.5 (lines of more than 80 characters are cut):
+# At temperature 0.5, the first 400 characters (of long lines only the beginning):
 #
 # ```text
 # {sample_cautious}
 # ```
 #
-# At temperature 1.0:
+# At temperature 1:
 #
 # ```text
 # {sample_daring}
@@ -229,8 +229,8 @@ def facts(text: str) -> dict[str, np.ndarray]:
 # Then the network reads the text, and we look how closely each unit follows each of the three: the correlation $r$, 1 if
 # it rises and falls with it exactly, -1 if it falls when the other rises, 0 if it has nothing to do with it. A unit that
 # was the best of {units:.0f} on a text is partly so by luck. So it is chosen on the first half of the text, and judged on
-# the second. And it is compared with the best unit of the same network before training: a unit that happens to react to
-# blanks follows the indentation without having learned anything.
+# the second. And it is compared with the best unit of the same network before training: one that happens to react to
+# blanks may follow the indentation without having learned anything.
 #
 # The cell state is no output of the layer. `tl.record(layer, "c")` opens a recording of it: what is called `c` in the
 # equations of the cell, at every step, while the layer runs.
@@ -287,7 +287,7 @@ def search(model: Writer, known: tl.data.Vocabulary, text: str) -> dict[str, tup
 
 # %%
 def passage(text: str, length: int = 700, columns: int = 64) -> tuple[int, int]:
-    """Beginning and end of some short lines in which all three facts change a lot; in the second half of the text."""
+    """Beginning and end of some short lines, in the second half, in which all three facts change a lot."""
     spreads = facts(text).values()
     half = text.index("\n", len(text) // 2) + 1
     begins = [text.rfind("\n", 0, k) + 1 for k in range(half, len(text) - length, 50)]

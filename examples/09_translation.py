@@ -113,10 +113,10 @@ def packed(texts: Sequence[str], known: tl.data.Vocabulary) -> tuple[np.ndarray,
 #
 # $$w_{ts} = \mathrm{softmax}_s(m_s \cdot A\,o_t), \qquad r_t = \sum_s w_{ts}\, m_s$$
 #
-# Then $\tanh(B\,[o_t, r_t])$, of the two vectors side by side, takes the place of $o_t$. The matrices $A$ and $B$ are
-# learned. They are all that is added to the plain translator by `attention=True`, and it happens after the recurrence, so
-# that the decoder's LSTM still runs over all steps in one go while training. The sums are written with `einsum`: `b`
-# counts the texts of a batch, `t` the steps of the decoder, `s` those of the encoder, `h` the numbers of a vector.
+# Then $\tanh(B\,[o_t, r_t] + b)$, of the two vectors side by side, takes the place of $o_t$. $A$, $B$ and $b$ are learned;
+# they are all that `attention=True` adds to the plain translator. It happens after the recurrence, so that the decoder's
+# LSTM still runs over all steps in one go while training. The sums are written with `einsum`: `b` counts the texts of a
+# batch, `t` the steps of the decoder, `s` those of the encoder, `h` the numbers of a vector.
 
 
 # %%
