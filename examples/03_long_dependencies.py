@@ -254,9 +254,9 @@ def main(quick: bool = False, seed: int = 0, folder: str | Path = "pictures") ->
 #
 # This is what training has to start from. The RNN's gradient shrinks to {rnn_factor:.2f} of itself at every word;
 # {distance} words back, {rnn_left:.0e} of it is left. The country does influence the answer, but what comes back to it
-# is lost beside what comes back to the later words. Of the GRU's gradient {gru_left:.2g} is left, and of the LSTM's,
-# from cell state to cell state, {lstm_left:.2g}. (More than 1 means that ways through $h$ join the way along the cell
-# state. A gradient that is too long is easily cured: it is clipped. One that has vanished is not.)
+# is lost beside what comes back to the later words. The GRU's gradient is {gru_left:.2g} times what it was, and the
+# LSTM's, from cell state to cell state, {lstm_left:.2g} times. (A factor above 1 means that ways through $h$ join the
+# way along the cell state. A gradient that is too long is easily cured: it is clipped. One that has vanished is not.)
 #
 # The map shows every pair of steps: on the diagonal a step and itself, in the lower left corner the last word and the
 # first.
@@ -264,11 +264,11 @@ def main(quick: bool = False, seed: int = 0, folder: str | Path = "pictures") ->
 # ![The RNN before training. In the map only a band along the diagonal is bright; where it is darkest, the norm is below
 # $10^{-12}$.](03_long_dependencies/rnn.svg)
 #
-# In the trained LSTM the gradient reaches the first words: {longest} words back, {lstm_open:.2g} of it is left. Of its
-# three curves, the solid one belongs to $h$, which is computed anew at every step; the dashed one to the cell state
-# $c$; the dash-dotted one to $c$ as well, but only by the way along $c$ itself.
+# In the trained LSTM the gradient reaches the first words: {longest} words back it is {lstm_open:.2g} times what it
+# was. Of its three curves, the solid one belongs to $h$, which is computed anew at every step; the dashed one to the
+# cell state $c$; the dash-dotted one to $c$ as well, but only by the way along $c$ itself.
 #
-# ![The LSTM after training. In the map, of its cell state, nothing is dark.](03_long_dependencies/lstm.svg)
+# ![The LSTM after training. The map is that of its cell state; nothing in it is dark.](03_long_dependencies/lstm.svg)
 #
 # ## It is the learning that fails, not the memory
 #

@@ -437,6 +437,7 @@ def memory(maps: Any, *, state: str | None = None, title: str = "") -> Plot:
     if single and len(maps.norms) > 1 and last in getattr(maps, "direct", {}):
         curves[f"{last}, by way of {last} alone"] = _against_distance(np.asarray(maps.direct[last], float))
     figure, axes = _figure(WIDTH, HEIGHT * 2 if single else HEIGHT, [1.0, 1.0] if single else [1.0])
+    figure.get_layout_engine().set(h_pad=0.09)
     for k, (name, curve) in enumerate(curves.items()):
         distance = np.arange(len(curve))
         axes[0].plot(distance, np.where(curve >= FLOOR, curve, np.nan), **_line(k), label=_shown(name))
@@ -605,8 +606,8 @@ def _legend(ax: Any) -> None:
     if any(path.intersects_bbox(box, filled=False) for path in paths):
         legend.remove()
         width, height = figure.get_size_inches()
-        columns = min(len(lines), max(1, int(width * figure.dpi // box.width)))
-        rows = math.ceil(len(lines) / columns)
+        rows = math.ceil(len(lines) / max(1, width * figure.dpi // box.width))
+        columns = math.ceil(len(lines) / rows)
         figure.set_size_inches(width, height + box.height / figure.dpi * rows / len(lines))
         side = "upper" if len(figure.axes) > 1 else "lower"
         figure.legend(loc=f"outside {side} center", ncols=columns, **look)
