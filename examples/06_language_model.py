@@ -61,7 +61,7 @@ def ngram_bits(training: np.ndarray, held_out: np.ndarray, size: int) -> dict[in
 # Every character has 32 numbers of its own (an [embedding](02_recurrent.md), learned like all else), an LSTM reads them
 # one after the other, and a linear layer turns its output at every step into scores of the next character. A softmax of
 # the scores gives the probabilities. The forget gates get a bias of 1 at the start, so that they are
-# [mostly open](04_memory_block.md).
+# [rather open than shut](04_memory_block.md).
 
 
 # %%
@@ -136,14 +136,14 @@ def train(model: Writer, training: np.ndarray, held_out: np.ndarray, steps: int)
 # The best n-gram model looks back {best_n:.0f} characters and needs {ngram:.2f} bits per character. The LSTM, which may
 # remember as far as it likes, needs {lstm:.2f}.
 #
-# ![Bits per character while training: pale for every piece of text, strong for their running mean, dots for the held-out
+# ![Bits per character while training: pale for every piece of text, bold for their running mean, dots for the held-out
 # files. The dotted lines are n-gram models.](06_language_model/learning.svg)
 #
 # ## Writing
 #
-# Now the network writes: it gets a beginning, gives probabilities for the next character, one is drawn, and becomes the
-# next input. The *temperature* says how daring the choice is. The scores are divided by it before the softmax: below 1 the
-# probable becomes more probable still, at 1 the network writes as its probabilities say.
+# Now the network writes: it gets a beginning and gives probabilities for the next character; one is drawn by them and
+# becomes the next input. The *temperature* says how daring the choice is. The scores are divided by it before the
+# softmax: below 1 the probable becomes more probable still, at 1 the network writes as its probabilities say.
 
 
 # %%
@@ -233,7 +233,7 @@ def facts(text: str) -> dict[str, np.ndarray]:
 # blanks may follow the indentation without having learned anything.
 #
 # The cell state is no output of the layer. `tl.record(layer, "c")` opens a recording of it: what is called `c` in the
-# equations of the cell, at every step, while the layer runs.
+# equations of the cell, at every step, while the layer runs. We take its tanh, as the cell does for its output.
 
 
 # %%

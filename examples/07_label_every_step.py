@@ -220,8 +220,8 @@ def probabilities(model: Labeller, source: Source) -> np.ndarray:
 # %% [markdown]
 # ## Right by distance
 #
-# Now the question of the chapter: of all characters that are 1, 2, 4, ... behind an opening quote, still within the
-# same string, how many are recognised as a string?
+# Now the question of the chapter: of all characters that are 1, 2 or 3, 4 to 7, ... behind an opening quote, still within
+# the same string, how many are recognised as a string?
 #
 # ![How many of the characters of strings are recognised, against their distance from the opening quote, on a logarithmic
 # axis: the table, the RNN and the LSTM.](07_label_every_step/distance.svg)
@@ -253,7 +253,7 @@ def by_distance(right: np.ndarray, source: Source) -> tuple[np.ndarray, np.ndarr
 #
 # ![The LSTM on the same piece.](07_label_every_step/lstm.svg)
 #
-# ![The loss while training, on a logarithmic axis: pale for every step, strong for the running
+# ![The loss while training, on a logarithmic axis: pale for every step, bold for the running
 # mean.](07_label_every_step/losses.svg)
 
 
