@@ -200,11 +200,11 @@ class Tensor(Value):
     def backward(self, gradient: ArrayLike = None, create_graph: bool = False, retain_grads: bool = False) -> None:
         """Add the derivative of this value to `.grad` of every leaf it was computed from.
 
-        grad(x) += sum over paths of products of the rows' derivatives (reverse mode).
+        grad(x) += sum over paths of products of the operations' derivatives (reverse mode).
 
         Parameters
         ----------
-        gradient : the cotangent of this value, of its shape; may be left out for a value of one element (then 1.0).
+        gradient : the gradient by this value to start from, of its shape; may be left out for a value of one element (then 1.0).
         create_graph : make gradients that can be differentiated again.
         retain_grads : keep `.grad` of the values in between as well (for drawings).
 
