@@ -882,7 +882,7 @@ class CosineAnnealingWarmRestarts(LRScheduler):
 
 
 class OneCycleLR(LRScheduler):
-    """Up from max_lr / div_factor to max_lr, then down to its final_div_factor-th part (Smith & Topin 2017).
+    """Up from max_lr / div_factor to max_lr, then down to the first rate / final_div_factor (Smith & Topin 2017).
 
     Parameters
     ----------

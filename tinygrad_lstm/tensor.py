@@ -204,7 +204,7 @@ class Tensor(Value):
 
         Parameters
         ----------
-        gradient : the gradient by this value to start from, of its shape; may be left out for a value of one element (then 1.0).
+        gradient : the gradient with respect to this value, of its shape; may be left out for a value of one element (then 1.0).
         create_graph : make gradients that can be differentiated again.
         retain_grads : keep `.grad` of the values in between as well (for drawings).
 
