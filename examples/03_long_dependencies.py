@@ -82,9 +82,10 @@ def sentences(gap: int, count: int, stream: np.ndarray, rng: np.random.Generator
 #
 # They differ only in their *cell*, which is what happens in one step: that of the plain recurrent network (RNN); the
 # *gated recurrent unit* (GRU; Cho et al. 2014); and the *long short-term memory* (LSTM; Hochreiter & Schmidhuber 1997),
-# which carries a second state beside $h$, the *cell state* $c$. The latter two have *gates*: numbers between 0 and 1,
-# computed anew at every step, that say how much of the old state is kept. The next chapter takes an LSTM apart. Both
-# start with these gates almost open, as is good practice: a memory that is lost at once cannot be found worth keeping.
+# which carries a second state beside $h$, the *cell state* $c$. The latter two have *gates*, numbers between 0 and 1
+# that are computed anew at every step; one gate of each says how much of the old state is kept. It starts almost open,
+# as is good practice: a memory that is lost at once cannot be found worth keeping. The next chapter takes an LSTM
+# apart.
 
 # %%
 CELLS = {"RNN": tl.cells.rnn, "GRU": tl.cells.gru, "LSTM": tl.cells.lstm}
