@@ -291,8 +291,12 @@ def passage(text: str, length: int = 700, columns: int = 64) -> tuple[int, int]:
     spreads = facts(text).values()
     half = text.index("\n", len(text) // 2) + 1
     begins = [text.rfind("\n", 0, k) + 1 for k in range(half, len(text) - length, 50)]
-    narrow = [k for k in begins if max(map(len, text[k : k + length].split("\n"))) <= columns] or begins
-    best = max(narrow, key=lambda k: float(np.prod([v[k : k + length].std() / (1 + v.std()) for v in spreads])))
+
+    def worth(k: int) -> tuple[bool, bool, float]:
+        change = float(np.prod([fact[k : k + length].std() for fact in spreads]))
+        return change > 0, max(map(len, text[k : k + length].split("\n"))) <= columns, change
+
+    best = max(begins, key=worth)
     return best, text.rfind("\n", best, best + length) + 1
 
 
