@@ -136,7 +136,7 @@ def train(model: Writer, training: np.ndarray, held_out: np.ndarray, steps: int)
 # The best n-gram model looks back {best_n:.0f} characters and needs {ngram:.2f} bits per character. The LSTM, which may
 # remember as far as it likes, needs {lstm:.2f}.
 #
-# ![Bits per character while training: pale for every piece of text, bold for their running mean, dots for the held-out
+# ![Bits per character while training: faint for every piece of text, bold for their running mean, dots for the held-out
 # files. The dotted lines are n-gram models.](06_language_model/learning.svg)
 #
 # ## Writing

@@ -249,11 +249,12 @@ def by_distance(right: np.ndarray, source: Source) -> tuple[np.ndarray, np.ndarr
 # the quote is {behind} characters before them. Everything in them belongs to the string. The bluer a character, the surer
 # the network is of that.
 #
-# ![The RNN far inside a long string: where it is pale, it takes the text for something else.](07_label_every_step/rnn.svg)
+# ![The RNN far inside a long string: where the blue is missing, it takes the text for something
+# else.](07_label_every_step/rnn.svg)
 #
 # ![The LSTM on the same piece.](07_label_every_step/lstm.svg)
 #
-# ![The loss while training, on a logarithmic axis: pale for every step, bold for the running
+# ![The loss while training, on a logarithmic axis: faint for every step, bold for the running
 # mean.](07_label_every_step/losses.svg)
 
 

@@ -307,7 +307,7 @@ def main(quick: bool = False, seed: int = 0, folder: str | Path = "pictures") ->
     marks = [target[0] for target in targets]
     results: dict[str, Any] = {"days": float(len(days)), "bar": 0.3 if quick else 0.99}
     print(f"dates in {len(LANGUAGES)} languages, {len(training):,} days to learn from, {len(test):,} to be tested on")
-    print(f"  guessing a day                 {1 / len(days):8.3%}")
+    print(f"  {'guessing a day':<34} {1 / len(days):8.3%}")
 
     runs, models, shown = {}, {}, {}
     steps = {"plain": 100, "attention": 300} if quick else {"plain": 2000, "attention": 800}
@@ -325,7 +325,7 @@ def main(quick: bool = False, seed: int = 0, folder: str | Path = "pictures") ->
     results["reached"] = float(worst >= results["bar"])
     who = "by attention" if quick else "by both"
     reached = f"reached {who}" if results["reached"] else "missed"
-    print(f"  the bar                          {results['bar']:6.1%}   {reached}")
+    print(f"  {'the bar':<34} {results['bar']:6.1%}   {reached}")
     for name, mistake in shown.items():
         print(f"a mistake of {name}: {mistake}")
 
