@@ -600,6 +600,7 @@ SCALAR = tl.tensor([1.0], requires_grad=True) * 2
     [
         (lambda: draw(3), tl.ArgumentError, "cannot draw number 3"),
         (lambda: draw([]), tl.ArgumentError, "cannot draw"),
+        (lambda: draw(tl.nn.Linear), tl.ArgumentError, r"cannot draw the class Linear\n  make one of it first"),
         (lambda: draw(cells.lstm, highlight="q"), tl.ArgumentError, r"no quantity 'q'.*\n.*it has: i, f, g, o, c, h"),
         (lambda: draw(cells.lstm, highlight=3), tl.ArgumentError, "highlight is a name"),
         (lambda: draw(cells.lstm, steps=0), tl.ArgumentError, "at least 1"),

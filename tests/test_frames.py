@@ -181,6 +181,25 @@ def test_a_loop_whose_steps_hold_modules_of_one_kind():
     assert frames.count(("step 8", "Attention", "k: Linear")) == frames.count(("step 0", "Attention", "k: Linear")) > 1
 
 
+def test_after_an_optimiser_step_the_picture_is_that_of_the_old_numbers():
+    """New numbers of a parameter move its serial on; it is drawn before what read it, in the frames of its module."""
+    cell, head = nn.LSTMCell(2, 3, seed=0), nn.Linear(3, 1, seed=0)
+    optimizer = tl.optim.SGD([*cell.parameters(), *head.parameters()], lr=0.1)
+    h, _ = cell(tl.ones((1, 2)), (tl.zeros((1, 3)), tl.zeros((1, 3))))
+    loss = (head(h) ** 2).sum()
+    loss.backward()
+    before = draw(loss)
+    seen, page = framed(before.dot), data_of(before.html)
+    assert "f = σ" in column(page, "head") and "closed" not in " ".join(page["notes"])
+    optimizer.step()
+    after = draw(loss)
+    assert sorted(framed(after.dot)) == sorted(seen)
+    page = data_of(after.html)
+    assert sorted(grouped(after.html)) == sorted(seen)
+    assert "f = σ" not in column(page, "head") and "an optimiser has changed since" in " ".join(page["notes"])
+    assert all(a < k for k, args in enumerate(page["values"]["args"]) for a in args)
+
+
 def test_modules_side_by_side_and_once_more():
     first, second = nn.Linear(2, 2, seed=0), nn.Linear(2, 2, seed=1)
     x = tl.ones((1, 2))

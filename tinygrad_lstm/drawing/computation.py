@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import ArgumentError, message
-from ..graph import NUMBERS, ModuleCall, Value, reachable
-from .frames import Frame, calls, frames
+from ..graph import NUMBERS, ModuleCall, Value
+from .frames import Frame, calls, frames, in_order
 from .language import (
     FONT,
     LIT,
@@ -168,7 +168,7 @@ def kind_of(v: Value) -> str:
 def cell_of(v: Value) -> str:
     """A cell's name, and that it runs over time where it makes more than one step."""
     name = str(v.attr["cell"].name)
-    return f"{name} over time" if v.args[0].shape[0] > 1 else name  # type: ignore[union-attr]
+    return f"{name} over time" if v.args[0].shape[0] > 1 else name
 
 
 def head_of(v: Value, name: str | None = None) -> str:
@@ -212,7 +212,7 @@ class Picture:
     """Which values are drawn, which stand for others, and the frames around steps."""
 
     def __init__(self, roots: Sequence[Value], fold: str | None, depth: int | None):
-        self.values: list[Value] = reachable(roots)
+        self.values: list[Value] = in_order(roots)
         if depth is not None:
             near, front = {id(r) for r in roots}, list(roots)
             for _ in range(depth):

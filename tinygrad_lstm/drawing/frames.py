@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ..graph import ModuleCall, Value
+from ..graph import ModuleCall, Value, reachable
 from .language import plain
 
 Step = tuple[int, int]  # (which loop, which step)
@@ -49,20 +49,42 @@ def frames(
     return found, _own_parameters(values, around, found)
 
 
+def in_order(roots: Iterable[Value]) -> list[Value]:
+    """What the roots are computed from, and the roots, arguments first.
+
+    That is the order of serials, but for leaves that were given new numbers since (by an optimiser): theirs have moved on.
+    """
+    values = reachable(roots)
+    first: dict[int, int] = {}  # such a leaf -> the serial of its first reader
+    for v in values:
+        for a in v.args:
+            if isinstance(a, Value) and changed(a, v):
+                first.setdefault(id(a), v.serial)
+    return sorted(values, key=lambda v: (first.get(id(v), v.serial), v.op is not None)) if first else values
+
+
+def changed(leaf: Value, reader: Value) -> bool:
+    """Whether a leaf was given new numbers after `reader` was computed from the old ones."""
+    return leaf.op is None and leaf.serial > reader.serial
+
+
 def calls(values: Sequence[Value]) -> dict[int, tuple[ModuleCall, ...]]:
-    """The calls in which each value was made, by id, the outermost first."""
+    """The calls in which each value was made, by id, the outermost first. values : in order."""
     if values and hasattr(values[-1], "around"):  # copies, which know
         return {id(v): getattr(v, "around", ()) for v in values}
     waiting = sorted({c.start: c for v in values for c in getattr(v, "calls", ())}.values(), key=lambda c: -c.start)
     open_ones: list[ModuleCall] = []
     found: dict[int, tuple[ModuleCall, ...]] = {}
     now: tuple[ModuleCall, ...] = ()
-    for v in values:  # in the order of their serials
-        while waiting and waiting[-1].start < v.serial:
+    moment = [v.serial for v in values]
+    for k in range(len(moment) - 2, -1, -1):  # leaves with new numbers are as old as what reads them
+        moment[k] = min(moment[k], moment[k + 1])
+    for v, now_at in zip(values, moment, strict=True):
+        while waiting and waiting[-1].start < now_at:
             while open_ones and open_ones[-1].stop < waiting[-1].start:
                 open_ones.pop()
             open_ones.append(waiting.pop())
-        while open_ones and open_ones[-1].stop < v.serial:
+        while open_ones and open_ones[-1].stop < now_at:
             open_ones.pop()
         if len(open_ones) != len(now) or (now and now[-1] is not open_ones[-1]):
             now = tuple(open_ones)

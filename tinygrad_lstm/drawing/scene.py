@@ -16,8 +16,8 @@ import numpy as np
 from ..graph import NUMBERS, Op, Value
 from .arrays import packed
 from .computation import KEPT, Period, Picture, cell_of, head_of, kind_of, shape_of, short
-from .frames import Frame
-from .inside import opened
+from .frames import Frame, in_order
+from .inside import is_loop, opened, outdated
 from .language import plain, sign
 
 MOST = 4000  # values in a page
@@ -41,6 +41,7 @@ def computation_scene(roots: Sequence[Value], values: bool = True, gradients: bo
                       direction: str = "forward", depth: int | None = None, inside: bool = True,
                       **_: Any) -> dict[str, Any]:  # fmt: skip
     """The scene of the computation of `roots`; options as of `tl.draw`, but that loops are opened unless told not to."""
+    closed = inside and any(is_loop(v) and outdated(v) for v in in_order(roots))
     if inside:
         roots = opened(roots)
     picture = Picture(roots, None, depth)
@@ -76,6 +77,8 @@ def computation_scene(roots: Sequence[Value], values: bool = True, gradients: bo
     notes = [f"{len(shown):,} values"]
     if lost:
         notes.append(f"{len(lost):,} of them are left out of this page")
+    if closed:
+        notes.append("loops stay closed whose parameters an optimiser has changed since: draw before its step")
     return {
         "notes": notes,
         "texts": list(texts.texts),
