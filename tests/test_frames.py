@@ -209,6 +209,12 @@ def test_modules_side_by_side_and_once_more():
     assert sorted(frames) == [(), ("Linear",)], "a parameter that two calls read is in neither"
 
 
+def test_parameters_of_a_model_that_is_called_twice_are_told_apart():
+    model, x = Attention(), tl.ones((2, 3))
+    names = [n for n, f in framed(draw(model(model(x))).dot) if f == ()]
+    assert sorted(names) == sorted(["constant", *(f"{k}.{p}" for k in "qkv" for p in ("weight", "bias"))])
+
+
 def test_a_module_that_returns_what_it_was_given_has_no_frame():
     x = tl.tensor([1.0, 2.0], requires_grad=True)
     assert "subgraph" not in draw(nn.Dropout(0.5).eval()(x * 2.0)).dot

@@ -137,9 +137,11 @@ def _own_parameters(
 ) -> dict[int, str]:
     """Put parameters into the innermost frame that holds all their readers and whose module owns them."""
     readers: dict[int, tuple[Frame, ...]] = {}  # leaf -> the frames common to all that read it
+    first: dict[int, tuple[ModuleCall, ...]] = {}  # leaf -> the calls around the first that reads it
     for v in values:
         for a in v.args:
             if isinstance(a, Value) and a.op is None and id(a) in found:
+                first.setdefault(id(a), around[id(v)])
                 readers[id(a)] = _common(readers.get(id(a), found[id(v)]), found[id(v)])
     owned: dict[Any, dict[int, str]] = {}
     for c in {c.start: c for chain in around.values() for c in chain}.values():
@@ -150,7 +152,8 @@ def _own_parameters(
             outside, leaf = readers[id(v)], id(getattr(v, "source", v))
             held = [f in found[id(v)] or leaf in owned.get(f.key, ()) for f in outside]
             outside = outside[: len(held) - held[::-1].index(True) if any(held) else 0]
-            name = next((owned[f.key][leaf] for f in reversed(outside) if leaf in owned.get(f.key, ())), "")
+            inner = next((owned[f.key][leaf] for f in reversed(outside) if leaf in owned.get(f.key, ())), "")
+            name = inner or next((owned[c.start][leaf] for c in first[id(v)] if leaf in owned[c.start]), "")
             if name and (v.name is None or name.endswith(v.name)):
                 names[id(v)] = name
             found[id(v)] = outside
