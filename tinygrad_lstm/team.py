@@ -182,7 +182,8 @@ class Jobs:
     def bound(self, addresses: np.ndarray) -> Callable[[], None]:
         """What runs the jobs on these memories."""
         if not self._arrays:
-            self._arrays = tuple(np.array(a, np.int64) for a in (self._rows, self._numbers, self._memories))
+            table, *words = (np.array(a, np.int64) for a in (self._rows, self._numbers, self._memories))
+            self._arrays = table.reshape(-1, 6), *words
         table, numbers, memories = self._arrays
         words = numbers + addresses[memories]
         return lambda: (_team or _the_team()).run(table, words, min(self._parts, threads.get_num_threads()))
