@@ -59,6 +59,10 @@ class Block:
         """An array within it, for the one who holds it."""
         return np.ndarray(shape, dtype, self._raw, self._start + offset)
 
+    def array(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+        """An array of it, for others to keep, which holds it."""
+        return np.ndarray(shape, dtype, np.asarray(self))
+
     def __del__(self) -> None:
         if self._raw is None:  # there was no memory for it
             return
@@ -70,11 +74,6 @@ class Block:
                 with suppress(IndexError):
                     rest.pop()
                     Block._held -= size
-
-
-def aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """An array for others to keep, whose first element lies at a multiple of 64 bytes; it holds its block."""
-    return np.ndarray(shape, dtype, np.asarray(Block(math.prod(shape) * dtype.itemsize)))
 
 
 @cache
@@ -318,6 +317,7 @@ class Run:
             self.address[k] = fixed.block.address + offset
         self.address[layout.which["address"]] = self.address.ctypes.data
         self.given: dict[str, np.ndarray] = {}
+        self.before: Run | None = None
         self._views: dict[str, np.ndarray] = {}
 
     def view(self, memory: str) -> np.ndarray:
@@ -325,6 +325,8 @@ class Run:
         if memory in self.given:
             return self.given[memory]
         own = self.layout
+        if memory not in own.offsets and self.before is not None:
+            return self.before.view(memory)
         if memory not in self._views:
             shape = (own.slots[memory], own.batch, own.rows[memory])
             self._views[memory] = self.block.view(own.offsets[memory], shape, own.dtype)
@@ -333,9 +335,18 @@ class Run:
     def give(self, memory: str, array: np.ndarray) -> None:
         """An array of the caller as a memory; its rows must be as long as the layout says."""
         self.given[memory] = array
-        at = self.layout.which.get(memory)
-        if at is not None:
-            self.address[at] = array.ctypes.data
+        self.address[self.layout.which[memory]] = array.ctypes.data
+
+    def make(self, memory: str, shape: tuple[int, ...]) -> np.ndarray:
+        """A new array as a memory, for the caller to keep."""
+        block = Block(math.prod(shape) * self.layout.dtype.itemsize)
+        self.given[memory] = array = block.array(shape, self.layout.dtype)
+        self.address[self.layout.which[memory]] = block.address
+        return array
+
+    def go_on_from(self, before: Run, here: np.ndarray, there: np.ndarray) -> None:
+        """Memories of a run before: where they are known here, and where they are known there."""
+        self.before, self.address[here] = before, before.address[there]
 
     def give_parameters(self, arrays: Mapping[str, np.ndarray]) -> None:
         """What the packing reads."""
@@ -347,14 +358,15 @@ class Run:
         self.fixed = None
 
 
-def padded_copy(x: np.ndarray, width: int) -> np.ndarray:
-    """(T, B, n) with rows of `width`, zeros behind; x itself if it is that already."""
+def padded(run: Run, memory: str, x: np.ndarray) -> None:
+    """Give (T, B, n) to a run, with rows as long as the layout says, zeros behind; x itself if it is that already."""
+    width = run.layout.rows[memory]
     if x.shape[-1] == width and x.flags.c_contiguous:
-        return x
-    out = aligned((*x.shape[:-1], width), x.dtype)
+        run.give(memory, x)
+        return
+    out = run.make(memory, (*x.shape[:-1], width))
     out[..., : x.shape[-1]] = x
     out[..., x.shape[-1] :] = 0
-    return out
 
 
 def forward_slots(
@@ -391,6 +403,7 @@ class Form:
         cell, arrays, xs, states, keep, ragged = call
         p = cell.program
         self.cell, self.dtype, self.ragged, (self.T, self.B) = cell, xs[0].dtype, ragged, xs[0].shape[:2]
+        self.shapes = {name: array.shape for name, array in arrays.items()}
         self.sizes = interpret.axis_sizes(p.plan, arrays, [a.shape[-1] for a in (*xs, *states)])
         self.columns = not alone and shares_units(cell, arrays, self.T, self.B)
         weights = sum(array.nbytes for array in arrays.values())
@@ -421,17 +434,21 @@ class Form:
             own = Layout(
                 loop, self.cell, self.sizes, self.dtype, slots, self.B, outside, p.later_weights, After.memories(p)
             )
-            after = After(p, own, self.T, self.B, wanted)
+            after = After(p, own, self.T, self.B, wanted, self.shapes)
             jobs = own.packing_jobs() + own.loop_jobs(address, self.columns, self.T, self.B) + after.jobs
-            self._backward[key] = Backward(own, shared, jobs, after)
+            known = (*shared, "active", *(f"parameter {f}" for f in p.plan.families))
+            here, there = (np.array([layout.which[m] for m in known]) for layout in (own, self.layout))
+            self._backward[key] = Backward(own, here, there, jobs, after)
         return self._backward[key]
 
 
 class Backward(NamedTuple):
-    """What the backward runs of a form have in common; `shared` are the memories that the forward run left."""
+    """What the backward runs of a form have in common; here, there : where they and the forward run know the memories
+    that both use."""
 
     layout: Layout
-    shared: tuple[str, ...]
+    here: np.ndarray
+    there: np.ndarray
     jobs: team.Jobs
     after: After
 
@@ -521,9 +538,8 @@ def run_forward(
     if machine is not None:
         run.give_parameters(arrays)
     for k, x in enumerate(xs):
-        run.give(f"input{k}", padded_copy(x, own.rows[f"input{k}"]))
-    outputs = aligned((own.slots[what.exposed], B, own.rows[what.exposed]), what.dtype)
-    run.give(what.exposed, outputs)
+        padded(run, f"input{k}", x)
+    outputs = run.make(what.exposed, (own.slots[what.exposed], B, own.rows[what.exposed]))
     histories = [run.view(f"state{k}") for k in range(len(states))]
     for s, history in zip(states, histories, strict=True):
         if ragged:
@@ -642,25 +658,20 @@ def run_backward(
     """
     if not isinstance(tape, Tape):
         return interpret.run_backward(cell.plan, tape, d_output, d_states)
-    what, machine, before, T, B = tape.form, tape.machine, tape.run, tape.form.T, tape.form.B
-    graph, dtype, watched = cell.graph, what.dtype, bool(cell.program.watched)
+    what, machine, T, B = tape.form, tape.machine, tape.form.T, tape.form.B
+    graph, watched = cell.graph, bool(cell.program.watched)
     if wanted is None or watched:
         wanted = [True] * len(graph.inputs)
-    own, shared, jobs, after = what.backward(d_output is not None, wanted)
+    own, here, there, jobs, after = what.backward(d_output is not None, wanted)
     run = Run(own, own.prepare(machine))
-    run.give_parameters(machine.arrays)
-    for memory in shared:
-        run.give(memory, before.view(memory))
+    run.go_on_from(tape.run, here, there)
     if d_output is None:
-        dy = np.zeros((1, B, own.rows["d_output"]), dtype)
+        run.make("d_output", (1, B, own.rows["d_output"])).fill(0)
     elif what.ragged:
-        dy = padded_copy(
-            np.where(np.arange(B)[None, :, None] < tape.active[:, None, None], d_output, 0).astype(dtype, copy=False),
-            own.rows["d_output"],
-        )
+        running = np.arange(B)[None, :, None] < tape.active[:, None, None]
+        padded(run, "d_output", np.where(running, d_output, 0).astype(what.dtype, copy=False))
     else:
-        dy = padded_copy(d_output, own.rows["d_output"])
-    run.give("d_output", dy)
+        padded(run, "d_output", d_output)
     for k, d in enumerate(d_states):
         carry = run.view(f"carry{k}")
         carry.fill(0)
@@ -668,7 +679,6 @@ def run_backward(
             carry[T % 2, :, : d.shape[-1]] = d
     if what.ragged:
         run.view("kept").fill(0)
-    run.give("active", tape.active)
     after.begin(run)
     jobs.run(run.address)
     d_initial = [run.view(f"carry{k}")[0, :, : own.width(s)].copy() for k, s in enumerate(graph.states)]
@@ -709,8 +719,9 @@ class Left:
 class After:
     """What is left when the backward loop is done: products over all steps and samples at once, as jobs of one form."""
 
-    def __init__(self, p: Program, own: Layout, T: int, B: int, wanted: Sequence[bool]):
-        self.p, self.own, self.T, self.B, self.depth = p, own, T, B, T * B
+    def __init__(self, p: Program, own: Layout, T: int, B: int, wanted: Sequence[bool], shapes: dict[str, tuple[int, ...]]):
+        """wanted : of which inputs; shapes : of the family arrays."""
+        self.p, self.own, self.T, self.B, self.depth, self.shapes = p, own, T, B, T * B, shapes
         self.dtype, self.jobs = own.dtype, team.Jobs()
         self.room = self.totals = 0  # bytes; elements
         self.inputs = [
@@ -822,17 +833,17 @@ class After:
     # ------------------------------------------------------------------------------------------------------ at run time
     def begin(self, run: Run) -> None:
         """Give the run memory for what the jobs find."""
-        own, dtype = self.own, self.dtype
+        own = self.own
         for k, g, s in self.inputs:
             if s is not None:
-                run.give(f"d_input{k}", aligned((self.T, self.B, own.pad(g.shape[-1])), dtype))
-        for f in self.p.plan.families:
-            run.give(f"d {f}", aligned(run.given[f"parameter {f}"].shape, dtype))
-            if f not in self.whole:
-                run.given[f"d {f}"].fill(0)
+                run.make(f"d_input{k}", (self.T, self.B, own.pad(g.shape[-1])))
+        for name, shape in self.shapes.items():
+            array = run.make(f"d {name}", shape)
+            if name not in self.whole:
+                array.fill(0)
         for node in self.p.other_outers:
-            run.give(f"outer {node.serial}", np.empty([own.sizes[a] for a in node.shape], dtype))
-        run.give("totals", np.empty(self.totals, dtype))
+            run.make(f"outer {node.serial}", tuple(own.sizes[a] for a in node.shape))
+        run.make("totals", (self.totals,))
         run.room = Block(self.room)
         run.address[own.which["room"]] = run.room.address
 
