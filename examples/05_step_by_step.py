@@ -5,11 +5,11 @@
 # computes, with one running example: a story whose subject is replaced in mid-text.
 #
 # > Anna comes into the garden. She takes the book. She calls Tom. Who is here? **Anna**.
-# > Ben comes into the library. He waits. Who is here? **Ben**.
+# > Ben comes into the library. He waits. He calls Clara. Who is here? **Ben**.
 #
 # To go on with *she* or *he*, and to answer the question, one must know who the subject is. When Ben comes in, Anna
-# must be dropped from memory and Ben stored. When Tom is merely called, nothing may change. We do not build this into
-# the network. We train it to guess the next word, and then look whether its gates do this.
+# must be dropped from memory and Ben stored. When Tom is merely called, Anna must stay. We do not build this into the
+# network. We train it to guess the next word, and then look whether its gates do this.
 
 # %%
 import sys
@@ -23,8 +23,8 @@ import tinygrad_lstm as tl
 # ## Stories without end
 #
 # A small grammar writes as many stories as we want. Somebody *comes into* a place and is the subject from then on. The
-# subject takes things, waits, and calls other people, who do not become the subject. Now and then somebody asks who is
-# here. Along with the words we keep the subject at every word: not to train with, only to look at later.
+# subject takes things, waits, and calls other people, who do not become the subject. Again and again somebody asks who
+# is here. Along with the words we keep the subject at every word: not to train with, only to look at later.
 
 # %%
 SHE, HE = ["Anna", "Clara", "Emma", "Julia"], ["Ben", "David", "Lukas", "Tom"]
@@ -73,7 +73,8 @@ def stories(count: int, length: int, seed: list[int]) -> tuple[np.ndarray, np.nd
 # ## The network
 #
 # Every word becomes a vector (an *embedding*, one learned row a word), the LSTM reads the vectors one by one, and a
-# linear layer turns its output into one score for each word that could come next.
+# linear layer turns its output into one score for each word that could come next. The forget gates start open, with a
+# bias of 1.
 
 
 # %%
@@ -98,8 +99,8 @@ def next_word_loss(model: Reader, words: np.ndarray, _: None) -> tl.Tensor:
 
 # %% [markdown]
 # After training we judge it where memory is needed, on stories that it has never seen: the name after *who is here ?*,
-# and *she* against *he*. To beat: answering with the name that was written last. That fails whenever somebody was called
-# in between.
+# and *she* against *he*. To beat: answering with the name that was written last. That fails whenever somebody was
+# called in between.
 
 
 # %%
@@ -125,32 +126,33 @@ def judge(model: Reader, words: np.ndarray, subjects: np.ndarray) -> dict[str, f
 # %% [markdown]
 # ## First step: what to forget
 #
-# ![The forget gate looks at the output before and at the new word](05_step_by_step/forget.svg)
+# ![The forget gate looks at the output before and at the new word.](05_step_by_step/forget.svg)
 #
 # The forget gate reads the output of the step before, $h_{t-1}$, and the new word, $x_t$, and gives for each number in
-# the cell state one between 0 (drop it) and 1 (keep it): $f_t = \sigma(W_f x_t + U_f h_{t-1} + b_f)$. In our story: when
-# a new subject comes in, the old one should go.
+# the cell state one between 0 (drop it) and 1 (keep it): $f_t = \sigma(W_f x_t + U_f h_{t-1} + b_f)$. In our story:
+# when a new subject comes in, the old one should go.
 #
 # ## Second step: what to store
 #
-# ![The input gate and the candidate values](05_step_by_step/input.svg)
+# ![The input gate and the candidate values.](05_step_by_step/input.svg)
 #
-# The input gate says which numbers to write, $i_t = \sigma(W_i x_t + U_i h_{t-1} + b_i)$; the candidate values say what,
-# $g_t = \tanh(W_g x_t + U_g h_{t-1} + b_g)$. In our story: who the new subject is.
+# The input gate says which numbers to write, $i_t = \sigma(W_i x_t + U_i h_{t-1} + b_i)$; the candidate values say
+# what, $g_t = \tanh(W_g x_t + U_g h_{t-1} + b_g)$. In our story: who the new subject is.
 #
 # ## Third step: the update
 #
-# ![The old cell state times the forget gate, plus what is written](05_step_by_step/update.svg)
+# ![The old cell state times the forget gate, plus what is written.](05_step_by_step/update.svg)
 #
 # $c_t = f_t * c_{t-1} + i_t * g_t$: the old state times what is kept, plus the candidates times how much of each is
 # written. This is where the old subject is really dropped and the new one really stored.
 #
 # ## Fourth step: what to show
 #
-# ![The output gate and the new output](05_step_by_step/output.svg)
+# ![The output gate and the new output.](05_step_by_step/output.svg)
 #
 # $h_t = o_t * \tanh(c_t)$ with the output gate $o_t = \sigma(W_o x_t + U_o h_{t-1} + b_o)$: the cell state squashed to
-# between -1 and 1, and of that what is of use now. In our story: before a verb, whether it is *she* or *he*.
+# between -1 and 1, and of that what is of use now. In our story: at the end of a sentence, whether *she* or *he* is
+# next.
 
 
 # %%
@@ -163,10 +165,11 @@ def draw_the_steps(folder: Path) -> None:
 # %% [markdown]
 # ## What the trained gates do
 #
-# `tl.record` keeps the gates while the network reads: any name that stands in the cell's equations. Which of the many
-# units remembers the subject? We take the one whose cell state depends most on who the subject is: the share of its
-# variance that lies between the eight persons, over all words of some unseen stories. It is chosen on one half of the
-# stories and looked at on the other.
+# `tl.record` keeps the gates while the network reads, and anything else that has a name in the cell's equations. Which
+# of the many *units*, the numbers of the cell state, remembers the subject? We take the one that depends most on who
+# the subject is: the mean of its cell state is computed for each of the eight persons, and the share of its variance
+# that lies between these means is compared. The unit is chosen on one half of some unseen stories and looked at on the
+# other.
 
 
 # %%
@@ -201,7 +204,7 @@ def kinds_of_words(words: np.ndarray, subjects: np.ndarray) -> dict[str, np.ndar
 
 
 # %% [markdown]
-# And one story to look at, the one from above:
+# And one story to look at, that of the beginning:
 
 # %%
 STORY = (
@@ -261,9 +264,14 @@ def main(quick: bool = False, seed: int = 0, folder: str | Path = "pictures") ->
     unit = int(best[0])
     results["unit"] = str(unit)
     results["share"] = float(share_explained(seen["c"][:, half:], subjects[:, half:])[unit])
-    for kind, where in kinds_of_words(unseen[:, half:], subjects[:, half:]).items():
-        results[f"forget_{kind}"] = float(seen["f"][:, half:, unit][where].mean())
-    look(model, unit, best[:10], folder)
+    means = {
+        kind: seen["f"][:, half:][where].mean(axis=0)
+        for kind, where in kinds_of_words(unseen[:, half:], subjects[:, half:]).items()
+    }
+    results |= {f"forget_{kind}": float(mean[unit]) for kind, mean in means.items()}
+    top = best[:10]
+    results["alike"] = str(int((means["called"] - means["replaced"] > 0.5)[top].sum()))
+    look(model, unit, top, folder)
 
     print(f"who is here?    right: {results['answers']:.1%}   (the name written last: {results['latest_name']:.1%})")
     print(f"she or he?      right: {results['pronouns']:.1%}   (always one of the two: about half)")
@@ -272,6 +280,7 @@ def main(quick: bool = False, seed: int = 0, folder: str | Path = "pictures") ->
     print(f"    {results['forget_replaced']:.2f} where a new subject comes in")
     print(f"    {results['forget_called']:.2f} where somebody is only called")
     print(f"    {results['forget_elsewhere']:.2f} at words that are no names")
+    print(f"{results['alike']} of the ten that know most have one lower by more than 0.5 at a new subject")
     bar = 0.8 if quick else 0.99
     drop = min(results["forget_called"], results["forget_elsewhere"]) - results["forget_replaced"]
     results |= {"bar": bar, "drop": drop}
@@ -283,28 +292,30 @@ def main(quick: bool = False, seed: int = 0, folder: str | Path = "pictures") ->
 
 
 # %% [markdown]
-# On unseen stories the network answers {answers:.1%} of the questions; the name written last would be right in
+# On unseen stories the network answers {answers:.1%} of the questions rightly; the name written last would be right in
 # {latest_name:.1%}. So it does remember the subject, across people who are only called.
 #
-# ![The gates of one unit over the story](05_step_by_step/unit.svg)
+# ![One unit over the story. A gate is yellow where it is open and dark where it is shut; candidate and state are blue above
+# zero and red below.](05_step_by_step/unit.svg)
 #
-# This is the unit whose cell state depends most on who the subject is. Look at its forget gate. While Anna is the subject
-# it stays open from sentence to sentence, at Tom's name too. When Ben comes in it closes for this one word, and the old
-# value is gone; the input gate and the candidate write the new one. (It may also close where the answer names the subject
-# once more: to drop Anna and store Anna does no harm.) Over all unseen stories the gate is {forget_replaced:.2f} on
-# average where a new subject comes in, {forget_called:.2f} where somebody is only called, and {forget_elsewhere:.2f} at
-# words that are no names.
+# This is the unit whose cell state depends most on who the subject is: {share:.0%} of its variance lies between the
+# eight persons. Look at its forget gate. It is open at Tom's name, who is only called. At Ben's, who comes in, it is
+# shut, and the old value is gone; what the cell state holds from then on, the input gate and the candidate have
+# written. (It may also shut where the answer names the subject once more: to drop Anna and store Anna does no harm.)
+# Over all unseen stories the gate is {forget_replaced:.2f} on average where a new subject comes in, {forget_called:.2f}
+# where somebody is only called, and {forget_elsewhere:.2f} at words that are no names.
 #
-# ![The story, every word coloured by that unit](05_step_by_step/text.svg)
+# ![The story, every word coloured by that cell state: blue above zero, red below.](05_step_by_step/text.svg)
 #
-# Eight persons do not fit into one number; other units hold the rest. They do not all work alike. Some drop the old value
-# by the forget gate, some are overwritten by a large candidate; training finds what serves.
+# Eight persons do not fit into one number; other units hold the rest. Below are the ten that depend most on the
+# subject. In {alike} of them the forget gate is lower by more than 0.5, on average, at a new subject than at a name
+# that is only called. Others may do it in other ways: training finds what serves.
 #
-# ![Forget gate and cell state of the units that know most about the subject](05_step_by_step/gates.svg)
+# ![Forget gate and cell state of ten units, one in each row.](05_step_by_step/gates.svg)
 #
-# ![The loss falls in stages](05_step_by_step/loss.svg)
+# ![The loss while training.](05_step_by_step/loss.svg)
 #
-# What is left of the loss is no failure: nobody can know which book is taken or who is called next.
+# The loss does not fall to zero, and that is no failure: nobody can know which thing is taken or who is called next.
 
 # %%
 if __name__ == "__main__":

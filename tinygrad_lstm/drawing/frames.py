@@ -23,12 +23,17 @@ class Frame(NamedTuple):
     label: str
 
 
-def frames(values: Sequence[Value], step: Mapping[int, Step]) -> tuple[dict[int, tuple[Frame, ...]], dict[int, str]]:
+def frames(
+    values: Sequence[Value],
+    step: Mapping[int, Step],
+    around: Mapping[int, tuple[ModuleCall, ...]],
+    words: Sequence[str],
+) -> tuple[dict[int, tuple[Frame, ...]], dict[int, str]]:
     """The frames around every value, by id, the outermost first; and what parameters are called there: `head.weight`.
 
-    step : where the values are that belong to a step.
+    step : where the values are that belong to a step. around : the calls that each was made in. words : for every loop,
+    what a step of it is called.
     """
-    around = calls(values)
     kept = _kept(values, step, around)
     labels = _labels(around.values())
     found: dict[int, tuple[Frame, ...]] = {}
@@ -38,7 +43,7 @@ def frames(values: Sequence[Value], step: Mapping[int, Step]) -> tuple[dict[int,
         found[id(v)] = (
             *(frame for inside, frame in framed if not inside),
             *([Frame("loop", scope, scope[1])] if scope is not None else []),
-            *([Frame("step", at, f"step {at[1]}")] if at is not None else []),
+            *([Frame("step", at, f"{words[at[0]]} {at[1]}")] if at is not None else []),
             *(frame for inside, frame in framed if inside),
         )
     return found, _own_parameters(values, around, found)
