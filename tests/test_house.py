@@ -17,7 +17,7 @@ ROOT = HOUSE.parent
 # A room imports from lower floors only. docs/design.md says what lives in each.
 FLOORS = [
     {"errors"},
-    {"graph", "threads", "vectormath", "gemm", "atomics"},
+    {"graph", "threads", "vectormath", "gemm", "atomics", "files"},
     {"ops", "notation", "trace", "kernels"},
     {"autodiff", "team"},
     {"codegen", "plan"},
