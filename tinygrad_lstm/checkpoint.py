@@ -94,7 +94,7 @@ def save(path: str | os.PathLike[str], model: Module, optimizer: Optimizer | Non
         "sha256": json.dumps({name: _digest(array) for name, array in tensors.items()}),
     }
     metadata = {"format": "np", **texts, "header": _seal(texts)}
-    write_whole("save", target, lambda file: file.write(serialise(tensors, metadata)), SafetensorError)
+    write_whole("save", target, lambda file: file.write(serialise(tensors, metadata)), (SafetensorError,))
 
 
 def load(

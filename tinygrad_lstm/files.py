@@ -30,12 +30,15 @@ def check_readable(call: str, source: Path) -> None:
         raise FileError(message(call, f"{source} is no ordinary file"))
 
 
-def write_whole(call: str, target: Path, fill: Callable[[BinaryIO], Any], *others: type[Exception]) -> None:
+def write_whole(
+    call: str, target: Path, fill: Callable[[BinaryIO], Any], others: tuple[type[Exception], ...] = ()
+) -> None:
     """Write to a temporary file beside the target, then onto the disk, then in its place, in one instant.
 
     If anything fails the old file is as it was, and none is left over. OSErrors, and the `others` that `fill` may raise,
     become a FileError with the reason.
     """
+    expected: tuple[type[Exception], ...] = (OSError, *others)
     partial = target.with_name(f".{target.name[:100]}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     try:
         try:
@@ -49,7 +52,7 @@ def write_whole(call: str, target: Path, fill: Callable[[BinaryIO], Any], *other
         finally:
             partial.unlink(missing_ok=True)
         _sync_folder(target.parent)
-    except (OSError, *others) as error:
+    except expected as error:
         raise FileError(
             message(call, f"{target} could not be written: {reason(error)}", remedy=_why_not(target))
         ) from None
