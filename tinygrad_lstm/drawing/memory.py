@@ -17,7 +17,7 @@ from .place import Places, place
 from .route import Board, Goals, Net, Point
 
 WIDE, HIGH = 8, 6  # lines of the grid a column and a row
-LAYER, SIGN, OVAL, JOIN = (2, 1), (1, 1), (2, 1), (1, 1)  # half sizes, in lines
+LAYER, SIGN, OVAL, JOIN, LONG = (2, 1), (1, 1), (2, 1), (1, 1), (3, 1)  # half sizes, in lines
 UNIT = 12.0  # points between the lines of a box
 TRACK, EMPTY = 12.0, 5.0  # points from a line that holds a wire, or none, to the next
 RIM = 9.0  # points between the lines at the rim
@@ -35,6 +35,8 @@ class Wire:
 
 
 def half(p: Part) -> tuple[int, int]:
+    if p.kind in ("layer", "pointwise") and len(p.label) > 7:
+        return LONG
     if p.kind == "pointwise":
         return SIGN if len(p.label) < 3 else OVAL
     return {"layer": LAYER, "join": JOIN}.get(p.kind, (0, 0))
@@ -211,7 +213,7 @@ class Memory:
                 ends |= {
                     (point, way): 1.0 + k for k, point in enumerate(self._merging(target)) for way in (right, left)
                 }
-            if (dx, dy) == OVAL:
+            if (dx, dy) in (OVAL, LONG):
                 ends |= {((x + k, y + side * dy), up if side > 0 else down): 3.0 for k in (-1, 1) for side in (-1, 1)}
         return {(p, way): price for (p, way), price in ends.items() if p not in self.board.turning}
 
@@ -381,7 +383,7 @@ class Memory:
         (x, y), (dx, dy) = self.at[id(p)], half(p)
         (x0, y0), (x1, y1) = shown((x - dx, y - dy)), shown((x + dx, y + dy))
         mx, my = shown((x, y))
-        size = 16 if len(p.label) < 2 else 13 if len(p.label) < 6 else 11 if len(p.label) < 8 else 8
+        size = 16 if len(p.label) < 2 else 13 if len(p.label) < 6 else 11 if len(p.label) < 11 else 10
         label = (
             plain(p.label, 12)
             if not p.note
