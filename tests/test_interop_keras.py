@@ -221,6 +221,8 @@ def wrapped(**settings):
         (nn.LSTM(3, 5, bidirectional=True), "lstm_both", "Bidirectional", {"merge_mode": "sum"}, "merge_mode is 'sum'"),
         (nn.LSTM(3, 5, bidirectional=True), "lstm_both", "Bidirectional", wrapped(activation="elu"), "activation is 'elu' in Keras' layer 'inner'"),
         (nn.LSTM(3, 5), "lstm", "RNN", {"cell": {"class_name": "GRUCell", "config": {}}}, "the class is 'GRUCell'"),
+        (nn.LSTM(3, 5, 2), "lstm_stacked", "Bidirectional", {}, "the class is 'Bidirectional' in Keras' layer 'L', but 'LSTM of one direction' here"),
+        (nn.LSTM(3, 5, bidirectional=True), "lstm_both", "LSTM", {}, "but 'LSTM of two directions' here"),
         (nn.LSTM(3, 5, 2), "lstm_stacked", "RNN", {"cell": {"class_name": "S", "config": {"cells": [{"class_name": "LSTMCell", "config": {"activation": "elu"}}]}}}, "is 'elu'"),
     ],
 )  # fmt: skip

@@ -46,6 +46,7 @@ KINDS: dict[Cell, _Kind] = {
     cells.rnn_relu:         _Kind("SimpleRNN", (0,), {"activation": "relu"}),
 }
 # fmt: on
+KERAS = {kind.name for kind in KINDS.values()}
 
 
 # ------------------------------------------------------------------------------------------------------------ both ways
@@ -196,7 +197,11 @@ class _Gates:
         for suffix in self.suffixes:
             if self.own:
                 W, U, b = (state[family + suffix] for family in "WUb")
-                d = np.concatenate([np.zeros_like(b[: 2 * self.units]), state["d" + suffix]]) if self.twice else 0 * b
+                d = (
+                    np.concatenate([np.zeros_like(b[: 2 * self.units]), state["d" + suffix]])
+                    if self.twice
+                    else np.zeros_like(b)
+                )
             else:
                 W, U = state["weight_ih" + suffix], state["weight_hh" + suffix]
                 b, d = (state.get(f"bias_{kind}{suffix}", np.zeros(len(W), W.dtype)) for kind in ("ih", "hh"))
@@ -234,7 +239,7 @@ def _fit(layer: Any, arrays: Arrays, shapes: Sequence[tuple[int, ...]]) -> None:
         raise ShapeError(
             message(
                 "from_keras",
-                f"the arrays do not fit {layer!r}; nothing was changed",
+                f"the arrays do not fit {type(layer).__name__}({layer.extra_repr()}); nothing was changed",
                 {"given": _Text(given), "expected": _Text(shapes)},
                 _remedy(layer, given, shapes),
             )
@@ -267,14 +272,17 @@ def _remedy(layer: Any, given: Sequence[Any], shapes: Sequence[tuple[int, ...]])
 # ------------------------------------------------------------------------------------------------------------- settings
 def _check_settings(layer: Any, weights: Any) -> None:
     """What the file says of a Keras layer must be what ours does; its numbers alone would compute something else."""
-    for kind, config in _within(getattr(weights, "kind", ""), getattr(weights, "config", {}), 0):
-        for name, there, here in _differences(layer, kind, config):
+    outer = getattr(weights, "kind", "")
+    for kind, config in _within(outer, getattr(weights, "config", {}), 0):
+        differences = _differences(layer, kind, config)
+        if kind == outer and kind in KERAS and getattr(layer, "bidirectional", False):
+            differences.append(("the class", kind, f"{type(layer).__name__} of two directions"))
+        for name, there, here in differences:
             raise ArgumentError(
                 message(
                     "from_keras",
                     f"{name} is {there!r} in Keras' layer {config.get('name', kind)!r}, but {here!r} here",
-                    {"layer": layer},
-                    "make the layer alike; or take the numbers without their settings: from_keras(layer, list(weights))",
+                    remedy="make the layer alike; or take the numbers without their settings: from_keras(layer, list(weights))",
                 )
             )
 
@@ -298,10 +306,12 @@ def _differences(layer: Any, kind: str, config: dict[str, Any]) -> list[tuple[st
     wanted: dict[str, Any] = {}
     cell = kind.removesuffix("Cell")
     if kind == "Bidirectional":
+        if not getattr(layer, "bidirectional", False):
+            return [("the class", kind, f"{type(layer).__name__} of one direction")]
         wanted = {"merge_mode": "concat"}
     elif kind == "LayerNormalization":
         wanted = {"epsilon": getattr(layer, "eps", None), "scale": True}
-    elif cell in {each.name for each in KINDS.values()}:
+    elif cell in KERAS:
         ours = KINDS.get(layer.cell) if hasattr(layer, "cell") else None
         if ours is None or ours.name != cell:
             return [("the class", kind, type(layer).__name__)]

@@ -131,7 +131,7 @@ def load_torch(path: str | os.PathLike[str]) -> Any:
 
     Parameters
     ----------
-    path : a `.pt`, `.pth`, `.bin` or `.ckpt` file of torch.save, of any version since 0.4.
+    path : a `.pt`, `.pth`, `.bin` or `.ckpt` file of torch.save, in the zip format of torch 1.6 or the one before it.
 
     Returns
     -------
@@ -221,7 +221,7 @@ def _from_stream(source: Path, file: BinaryIO, start: bytes) -> Any:
             raise Refused("holds a whole model, a program", "in torch: torch.save(model.state_dict(), 'model.pt')")
         _, size, view = more
         if view is not None:
-            raise Refused("was written by a torch before 0.4", "save it anew with a torch of today")
+            raise Refused("holds views of storages, as torch wrote them long ago", "save it anew with a torch of today")
         return storages.setdefault(key, _storage(kind, key, size))
 
     def part() -> tuple[Any, int]:
