@@ -71,11 +71,23 @@ def read(file: BinaryIO, size: int, names: Mapping[str, Any], persistent: Callab
     """
     machine = _Machine(size, names, persistent)
     try:
-        for opcode, argument, _ in pickletools.genops(file):
+        bounded: Any = _Bounded(file, size)
+        for opcode, argument, _ in pickletools.genops(bounded):
             machine.do(opcode.name, argument)
         return machine.result(), machine.count
     except MALFORMED as error:
         raise Refused(f"its pickle is damaged ({' '.join(str(error).split())[:100] or type(error).__name__})") from None
+
+
+class _Bounded:
+    """A file that is never asked for more than it holds: Python makes room for that before it reads."""
+
+    def __init__(self, file: BinaryIO, size: int):
+        self.file, self.size = file, size
+        self.tell, self.readline = file.tell, file.readline
+
+    def read(self, count: int) -> bytes:
+        return self.file.read(min(count, self.size))
 
 
 class _Machine:
