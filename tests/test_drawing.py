@@ -108,7 +108,14 @@ def swapped(x, y, /, h, z, *, W, U, V, b):
     return z, new
 
 
-OWN = [slstm, timed, crossed, average, attentive, wide, shifted, delayed, swapped]
+@tl.cell(x="n", p="n", q="n", r="n", s="n", t="n", **{"W": "n n", "U": "n n", "b": "n"})
+def restless(x, /, p, q, r, s, t, *, W, U, b):
+    """Five states: one stays, three move, the last is made of the first two."""
+    g = tanh(W @ x + U @ p + b)
+    return r, q, p, t, g * tanh(q)
+
+
+OWN = [slstm, timed, crossed, average, attentive, wide, shifted, delayed, swapped, restless]
 CELLS = [*BUILT_IN, *OWN]
 each_cell = pytest.mark.parametrize("cell", CELLS, ids=lambda c: c.name)
 

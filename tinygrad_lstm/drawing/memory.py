@@ -72,10 +72,12 @@ class Memory:
         self.tips = {
             n.serial: f"{name} = {text}" for (_, n), (name, text) in zip(equations(cell.graph), lines, strict=False)
         }
-        # more lines between the boxes, until every wire finds its way
+        # more lines between the boxes, until every wire finds its way; one that found none goes first
         for room, early in product(range(4), (False, True)):
             self._on_grid(room)
             self._route(early)
+            if self.stray:
+                self._route(early, [(w.source, w.target) for w in self.stray])
             if not self.stray:
                 break
         self._measure()
@@ -117,8 +119,9 @@ class Memory:
         self.right = self.exit_x + 5
 
     # ------------------------------------------------------------------------------------------------------ the wires
-    def _route(self, early: bool = False) -> None:
-        """Lay the wires; `early`: old states that become other states before what is read from below."""
+    def _route(self, early: bool = False, first: Sequence[tuple[Part, Any]] = ()) -> None:
+        """Lay the wires, those of `first` first; `early`: old states that become other states before what is read from
+        below."""
         b = self.block
         self.board = Board(self.right + 1, self.height)
         for p in [*b.parts, *self.joins]:
@@ -157,7 +160,7 @@ class Memory:
             for k, new in enumerate(b.new_states)
         ]
         jobs.append((2e4, len(jobs), b.output, ("output", 0)))
-        for _, _, source, target in sorted(jobs, key=lambda j: j[:2]):
+        for _, _, source, target in sorted(jobs, key=lambda j: ((j[2], j[3]) not in first, *j[:2])):
             net = nets.setdefault(id(source), Net(source.serial if source.node is not None else id(source)))
             goals = self._goals(target)
             path = self.board.connect(net, goals, self._starts(source)) if goals else None
