@@ -47,6 +47,8 @@ def test_the_code_of_a_page_runs(page, tmp_path):
 def test_code_that_fails_is_found(tmp_path):
     with pytest.raises(AssertionError, match="Got"):
         pages.run("```pycon\n>>> 1 + 1\n3\n```\n", "page", tmp_path)
+    with pytest.raises(AssertionError, match="Got"):
+        pages.run("```pycon\n>>> 1.23456\n1.23458\n```\n", "page", tmp_path)
     with pytest.raises(AssertionError, match="no prompts"):
         pages.run("```pycon\n1 + 1\n```\n", "page", tmp_path)
     with pytest.raises(ZeroDivisionError):

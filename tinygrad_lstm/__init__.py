@@ -7,7 +7,16 @@ from . import cells, data, init, interop, nn, optim, plot
 from .cell import Cell, cell
 from .checkpoint import load, save
 from .drawing import draw
-from .errors import AnomalyError, ArgumentError, FileError, GradientError, MissingExtra, ShapeError, TraceError
+from .errors import (
+    AnomalyError,
+    ArgumentError,
+    BoundsError,
+    FileError,
+    GradientError,
+    MissingExtra,
+    ShapeError,
+    TraceError,
+)
 from .functions import (
     arange,
     argmax,
