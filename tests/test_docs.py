@@ -155,7 +155,7 @@ def test_every_public_name_is_in_the_reference():
     expected |= {
         f"tl.cells.{name}" for name in ("rnn", "lstm", "gru", "lstm_peephole", "lstm_coupled", "lstm_projected")
     }
-    for room in (tl.nn, tl.nn.functional, tl.optim, tl.init, tl.data, tl.plot):
+    for room in (tl.nn, tl.nn.functional, tl.optim, tl.init, tl.interop, tl.data, tl.plot):
         short = room.__name__.removeprefix("tinygrad_lstm.")
         names = getattr(room, "__all__", None) or [
             n for n, thing in vars(room).items() if getattr(thing, "__module__", None) == room.__name__ and n[0] != "_"
