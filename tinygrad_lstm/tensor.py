@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import Context
@@ -35,6 +36,17 @@ class _Mode(threading.local):
 
 
 mode = _Mode()
+_adding = threading.Lock()  # threads that go backward through one model add to the same gradients
+
+
+def _fresh_lock() -> None:
+    """A forked child must not wait for a thread of its parent's."""
+    global _adding
+    _adding = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_fresh_lock)
 
 
 class no_grad:
@@ -170,7 +182,8 @@ class Tensor(Value):
                     remedy="pass dtype=np.float32 or np.float64",
                 )
             )
-        self.data.flags.writeable = False  # what is made of a parameter's numbers (packed weights) is kept by their array
+        # what is made of a parameter's numbers (packed weights) is kept by their array
+        self.data.flags.writeable = False
         self.name = name
 
     # ------------------------------------------------------------------------------------------- the interpreter
@@ -224,12 +237,13 @@ class Tensor(Value):
         values = order if retain_grads else [v for v in order if v.op is None]
         with enable_grad() if create_graph else no_grad(), np.errstate(all="ignore"):
             found = sweep([self], [seed if create_graph else seed.data], keep=retain_grads, order=list(order))
-            for value in values:
-                g = found.get(value.serial)
-                if type(g) is dict or (g is None and value.op is not None):
-                    continue
-                g = g if isinstance(g, Tensor) else _wrap(np.zeros_like(value.data) if g is None else g)
-                value.grad = g if value.grad is None else value.grad + g
+            with _adding:
+                for value in values:
+                    g = found.get(value.serial)
+                    if type(g) is dict or (g is None and value.op is not None):
+                        continue
+                    g = g if isinstance(g, Tensor) else _wrap(np.zeros_like(value.data) if g is None else g)
+                    value.grad = g if value.grad is None else value.grad + g
 
     # --------------------------------------------------------------------------------------------------- looking
     shape = property(attrgetter("data.shape"), doc="The lengths of the axes.")
