@@ -165,11 +165,11 @@ class Tensor(Value):
     ((1, 2), dtype('float32'), dtype('float64'))
     """
 
-    __slots__ = ("__weakref__", "args", "attr", "calls", "data", "grad", "name", "op", "requires_grad", "serial")
+    __slots__ = ("__weakref__", "_grad", "args", "attr", "calls", "data", "name", "op", "requires_grad", "serial")
     __array_priority__ = 1000
 
     data: np.ndarray
-    grad: Tensor | None
+    _grad: Tensor | None
     calls: tuple[ModuleCall, ...]  # of the modules that returned this tensor, the inner ones first; else not there
 
     def __init__(self, data: ArrayLike, requires_grad: bool = False, dtype: Any = None, name: str | None = None):
@@ -243,13 +243,20 @@ class Tensor(Value):
                     if type(g) is dict or (g is None and value.op is not None):
                         continue
                     g = g if isinstance(g, Tensor) else _wrap(np.zeros_like(value.data) if g is None else g)
-                    value.grad = g if value.grad is None else value.grad + g
+                    value._grad = g if value._grad is None else value._grad + g
 
     # --------------------------------------------------------------------------------------------------- looking
     shape = property(attrgetter("data.shape"), doc="The lengths of the axes.")
     dtype = property(attrgetter("data.dtype"), doc="The NumPy dtype.")
     ndim = property(attrgetter("data.ndim"), doc="How many axes there are.")
     size = property(attrgetter("data.size"), doc="How many entries there are.")
+
+    def _set_grad(self, grad: Tensor | None) -> None:
+        if grad is not None and (not isinstance(grad, Tensor) or grad.shape != self.shape or grad.dtype != self.dtype):
+            raise _no_gradient(self, grad)
+        self._grad = grad
+
+    grad = property(attrgetter("_grad"), _set_grad, doc="The gradient, of the value's shape and dtype; or None.")
 
     @property
     def T(self) -> Tensor:
@@ -421,7 +428,7 @@ def _fill(tensor: Tensor, data: Any, op: Op | None, args: tuple, attr: dict, req
     tensor.attr = attr
     tensor.requires_grad = requires_grad
     tensor.serial = next_serial()
-    tensor.grad = None
+    tensor._grad = None
     tensor.name = None
     return tensor
 
@@ -625,6 +632,18 @@ def _seed(call: str, y: Tensor, gradient: Any) -> Tensor:
     if g.shape != y.shape:
         raise ShapeError(message(call, "the cotangent must have the shape of the value", {"y": y, "gradient": g}))
     return g if g.dtype == y.dtype else g.apply("astype", g, dtype=y.dtype)
+
+
+def _no_gradient(x: Tensor, grad: Any) -> Exception:
+    """What is wrong with a gradient that was assigned."""
+    given, remedy = {"x": x, "grad": grad}, ""
+    if not isinstance(grad, Tensor):
+        remedy = "x.grad = tl.tensor(grad), or None to forget it"
+        return ArgumentError(message("x.grad", "a gradient is a Tensor or None", given, remedy))
+    if grad.shape != x.shape:
+        return ShapeError(message("x.grad", "a gradient has the shape of its value", given))
+    remedy = f"tl.astype(grad, np.{x.dtype})"
+    return ArgumentError(message("x.grad", "a gradient has the dtype of its value", given, remedy))
 
 
 changes = [0]  # how often a leaf was given new numbers: what was prepared from them is old when it has moved on
