@@ -17,7 +17,7 @@ COLOURS = {  # by how a name begins; Okabe & Ito 2008: told apart by everybody
     OURS: INK, "torch,": "#e69f00", "torch": "#d55e00", "jax": "#0072b2", "ONNX": "#009e73", "NumPy": "#cc79a7",
     "HIPS": "#56b4e9", "": PALE,
 }  # fmt: skip
-WIDTH, LEFT, RIGHT, LINE = 860, 300, 30, 20
+WIDTH, LEFT, RIGHT, LINE = 900, 340, 30, 20  # a label has at most 46 letters, of 7 points
 
 
 def svg(run: Run) -> str:
