@@ -24,6 +24,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pages import look
+
 CELL = re.compile(r"^# %%(?: \[(\w+)\])?[ \t]*\n", re.M)
 FIELD = re.compile(r"\{(\w+)(?::([^{}]*))?\}")
 VERBATIM = re.compile(r"```.*?^```|\$\$.*?\$\$|(?<!`)`[^`\n]+`(?!`)|\$[^$\n]+\$", re.S | re.M)
@@ -159,9 +161,8 @@ def page(script: Sequence[Cell], run: Run, folder: str, note: str, output: str) 
 def _figure(caption: str, path: str, folder: str, pictures: Path) -> str:
     caption = " ".join(caption.split())
     alt = re.sub(r"[`$*\\]", "", caption)
-    adapts = "prefers-color-scheme" in (pictures / path).read_text(encoding="utf-8")
-    look = "adapts" if adapts else "paper"
-    return f":::{{figure}} {folder}/{path}\n:alt: {alt}\n:class: {look}\n\n{caption}\n:::"
+    classes = look((pictures / path).read_text(encoding="utf-8"))
+    return f":::{{figure}} {folder}/{path}\n:alt: {alt}\n:class: {classes}\n\n{caption}\n:::"
 
 
 # ---------------------------------------------------------------------------------------------------------------- runs

@@ -10,6 +10,7 @@ from docutils.utils.math import latex2mathml
 from sphinx.application import Sphinx
 from sphinx.transforms.post_transforms import SphinxPostTransform
 
+CHINESE = {"Next": "下一页", "Previous": "上一页", "Home": "首页", "On this page": "本页内容"}
 NAME = re.compile(r"(tl\.[\w.]+)(?:\(.*\))?", re.S)
 
 
@@ -44,9 +45,10 @@ def _block(writer: Any, node: nodes.math_block) -> None:
 
 
 def _language(app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any) -> None:
-    """Browsers choose the shapes of characters by the language of a page."""
+    """Browsers choose the shapes of characters by the language of a page; around a page in Chinese stands Chinese."""
     if pagename.startswith("zh/"):
         context["language"] = "zh-Hans"
+        context["_"] = lambda text: CHINESE.get(text, text)
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

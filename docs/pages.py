@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import doctest
+import html
 import io
 import linecache
 import re
@@ -22,6 +23,7 @@ import tinygrad_lstm as tl
 
 BLOCK = re.compile(r"^```(python|pycon)\n(.*?)^```$", re.M | re.S)
 NUMBER = re.compile(r"-?\d+\.\d*(?:e[+-]?\d+)?")
+WIDE = 500  # points; what is no wider is legible at the width of a telephone
 LONGEST = 24  # lines of output; of more the beginning is shown
 
 
@@ -89,6 +91,20 @@ def _compare(code: str, name: str, scope: dict[str, Any]) -> None:
     scope |= test.globs
 
 
+def title(svg: str) -> str:
+    """What a picture says that it shows."""
+    found = re.search(r'aria-label="([^"]*)"', svg[:2000]) or re.search(r"<title>(.*?)</title>", svg, re.S)
+    return " ".join(html.unescape(found[1]).split()) if found else ""
+
+
+def look(svg: str) -> str:
+    """The classes of a picture: whether it adapts to dark pages, or stands on paper; and whether it is too wide for a
+    telephone, so that it is moved sideways there."""
+    width = re.search(r'<svg[^>]*\bwidth="([\d.]+)', svg)
+    wide = width is not None and float(width[1]) > WIDE
+    return ("adapts" if "prefers-color-scheme" in svg else "paper") + (" wide" if wide else "")
+
+
 def shown(text: str, did: list[Shown], folder: Path, place: str) -> str:
     """The page with what its blocks did; the pictures, which are in `folder`, are referred to as place/name."""
     return "".join(_parts(text, did, folder, place))
@@ -104,6 +120,6 @@ def _parts(text: str, did: list[Shown], folder: Path, place: str) -> Iterator[st
             more = ["..."] if len(lines) > LONGEST else []
             yield "\n\n```{code-block} text\n:class: printed\n\n" + "\n".join(lines[:LONGEST] + more) + "\n```"
         for name in block.pictures:
-            look = "adapts" if "prefers-color-scheme" in (folder / name).read_text(encoding="utf-8") else "paper"
-            yield f"\n\n:::{{figure}} {place}/{name}\n:alt: {name}\n:class: {look}\n\n`{name}`\n:::"
+            svg = (folder / name).read_text(encoding="utf-8")
+            yield f"\n\n:::{{figure}} {place}/{name}\n:alt: {title(svg) or name}\n:class: {look(svg)}\n:::"
     yield text[end:]

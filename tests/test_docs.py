@@ -28,7 +28,7 @@ def beside(name):
     return sys.modules[name]
 
 
-chapters, pages, reference = beside("chapters"), beside("pages"), beside("reference")
+pages, chapters, reference = beside("pages"), beside("chapters"), beside("reference")
 build = beside("build")
 EXAMPLES = build.examples()
 CHINESE = sorted((DOCS / "zh").glob("[0-9][0-9]_*.md"))
@@ -65,8 +65,22 @@ def test_a_page_shows_what_its_code_did(tmp_path):
         "print(x)\n```", "print(x)\n```\n\n```{code-block} text\n:class: printed\n\n0.1\n```"
     ).replace(
         '"a.svg")\n```',
-        '"a.svg")\n```\n\n:::{figure} figures/a.svg\n:alt: a.svg\n:class: paper\n\n`a.svg`\n:::',
+        '"a.svg")\n```\n\n:::{figure} figures/a.svg\n:alt: rnn\n:class: paper\n:::',
     )
+
+
+def test_what_is_too_wide_for_a_telephone_is_marked():
+    svg = '<svg width="{}pt" height="9pt"><style>{}</style></svg>'
+    assert pages.look(svg.format(499, "")) == "paper" and pages.look(svg.format(501.5, "")) == "paper wide"
+    assert pages.look(svg.format(828, "@media (prefers-color-scheme: dark) {}")) == "adapts wide"
+    assert pages.look("<svg/>") == "paper"
+
+
+def test_a_picture_says_what_it_shows(tmp_path):
+    pytest.importorskip("matplotlib", reason="pictures; pip install 'tinygrad_lstm[plot]'")
+    assert pages.title(tl.plot.lines({"a": [1, 2]}, title="two < three").svg) == "two < three"
+    assert pages.title(tl.draw(tl.cells.gru).svg) == "gru"
+    assert pages.title("<svg/>") == ""
 
 
 def test_long_output_is_cut(tmp_path):
