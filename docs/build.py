@@ -83,7 +83,7 @@ def stage(source: Path, runs: Mapping[Path, chapters.Run], quick: bool, execute:
     (source / "reference" / "pictures").mkdir(parents=True)
     for name, text in reference.pages().items():
         (source / "reference" / f"{name}.md").write_text(text, encoding="utf-8")
-    for name, picture in reference.cell_pictures().items():
+    for name, picture in reference.pictures().items():
         picture.save(source / "reference" / "pictures" / name)
 
 

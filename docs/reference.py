@@ -6,14 +6,18 @@ prose with sections (`Parameters`, `Raises`, ...) whose entries read `name : wha
 
 from __future__ import annotations
 
+import ast
+import doctest
 import inspect
 import re
 import types
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
+from pages import look
 
 import tinygrad_lstm as tl
 
@@ -170,7 +174,7 @@ def entry(public: Public) -> str:
     kind = "class" if inspect.isclass(public.thing) else "function"
     if kind == "class" and issubclass(public.thing, BaseException):
         return _directive("exception", f"tl.{public.name}", markdown(public.thing.__doc__ or ""))
-    body = [markdown(_text(public))]
+    body = [markdown(_text(public)), *(_figure(name, picture) for name, picture in example_pictures(public.name))]
     if kind == "class":
         body += [_member(name, member) for name, member in _members(public.thing)]
         base = next((b for b in BASES[1:] if issubclass(public.thing, b) and public.thing is not b), None)
@@ -233,6 +237,38 @@ def _cell(public: Public) -> str:
 def cell_pictures() -> dict[str, Any]:
     """File name -> drawing, of every built-in cell."""
     return {f"{p.thing.name}.svg": tl.draw(p.thing) for p in public() if isinstance(p.thing, tl.Cell)}
+
+
+def pictures() -> dict[str, Any]:
+    """File name -> picture, of all that the pages show."""
+    return cell_pictures() | {name: picture for p in public() for name, picture in example_pictures(p.name)}
+
+
+@cache
+def example_pictures(name: str) -> tuple[tuple[str, Any], ...]:
+    """(file name, picture) of every picture that the examples of `tl.draw` or of a function of `tl.plot` give."""
+    if name != "draw" and not name.startswith("plot."):
+        return ()
+    thing = tl.draw if name == "draw" else getattr(tl.plot, name.removeprefix("plot."))
+    scope: dict[str, Any] = {"tl": tl, "np": np}
+    found: list[tuple[str, Any]] = []
+    for example in doctest.DocTestParser().get_examples(inspect.getdoc(thing) or ""):
+        try:
+            ast.parse(example.source, mode="eval")
+        except SyntaxError:
+            exec(example.source, scope)
+            continue
+        try:
+            value = eval(example.source, scope)
+        except tl.MissingExtra:  # no matplotlib: the page stands without its pictures
+            return ()
+        if hasattr(value, "svg"):
+            found.append((f"{name}-{len(found)}.svg", value))
+    return tuple(found)
+
+
+def _figure(name: str, picture: Any) -> str:
+    return f":::{{figure}} pictures/{name}\n:alt: {picture.title}\n:class: {look(picture.svg)}\n:::"
 
 
 def _directive(kind: str, head: str, body: str) -> str:

@@ -159,6 +159,15 @@ def test_a_translation_says_the_same(path):
 
 
 # ----------------------------------------------------------------------------------------------------------- reference
+def test_examples_of_pictures_show_them():
+    pytest.importorskip("matplotlib", reason="pictures; pip install 'tinygrad_lstm[plot]'")
+    written = reference.pages()
+    shown = re.findall(r"{figure} pictures/(\S+)\n:alt: (.+)", written["drawing"] + written["plot"])
+    assert ("draw-0.svg", "lstm: f") in shown and ("plot.gates-0.svg", "f over 3 steps") in shown
+    functions = {f"plot.{name}-0.svg" for name in ("gates", "text", "memory", "losses", "lines")}
+    assert functions <= {name for name, _ in shown} <= set(reference.pictures())
+
+
 def test_every_public_name_is_in_the_reference():
     text = "\n".join(reference.pages().values())
     entries = re.findall(r"^:{3,}{py:\w+} ([\w.]+)", text, re.M)
