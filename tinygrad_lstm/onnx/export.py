@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from ..errors import ArgumentError, ShapeError, message
 from ..nn.module import Module, _leaves
 from ..tensor import Tensor
 from .builder import Builder, Term
-from .history import Axis, Example, History, Recording, Size, Unexplained, find_axes, named_axes, record
+from .history import Axis, Example, History, Recording, Ref, Size, Unexplained, find_axes, named_axes, record
 from .load import Model, from_proto
 from .package import package, path_of, write_whole
 from .recurrence import Recurrence
@@ -68,7 +68,11 @@ def export(
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     shipped = tl.onnx.export(model, folder + "/lstm.onnx", np.zeros((7, 2, 3), np.float32))
     >>> shipped
-    <onnx model: 96... in (input_0, input_1, 3) -> ...>
+    <onnx model
+        takes input (steps, batch, 3) float32
+        gives output (steps, batch, 5) float32, output_1 (1, batch, 5) float32, output_2 (1, batch, 5) float32
+        13 nodes: 1 Shape, 1 Gather, 1 LSTM, 3 Squeeze, 3 Identity, 2 Concat, 2 Reshape
+        200 parameters>
     """
     onnx = package("export")
     if not isinstance(model, Module):
@@ -79,13 +83,26 @@ def export(
         raise ArgumentError(message("onnx.export", f"opset is from {OLDEST} to {newest}, the newest that onnx knows here", {"opset": opset}))
     sample = Example(model, example)
     inputs = _names("input_names", input_names, sample.names)
-    if isinstance(dynamic, Mapping):
-        axes = named_axes(sample, inputs, dynamic)
-        proto = _explained(onnx, model, sample, axes, inputs, output_names, opset, named=True)
-    else:
-        sample.names = inputs
-        axes = find_axes(model, sample) if dynamic else []
-        proto = _explained(onnx, model, sample, axes, inputs, output_names, opset, named=False)
+
+    def write(axes: list[Axis]) -> Any:
+        history = record(model, sample, axes)
+        history = history if isinstance(dynamic, Mapping) else history.renamed()
+        return _Writer(onnx, model, history, sample, inputs, output_names, opset).proto()
+
+    notes: list[str] = []
+    try:
+        if isinstance(dynamic, Mapping):
+            proto = write(named_axes(sample, inputs, dynamic))
+        elif dynamic:
+            axes, notes = find_axes(model, sample, inputs)
+            proto = _as_many(write, axes, sample, inputs, notes)
+        else:
+            proto = write([])
+    except Unexplained as error:
+        remedy = "name only axes at which the model does the same" if isinstance(dynamic, Mapping) else ""
+        kind = ShapeError if isinstance(dynamic, Mapping) else ArgumentError
+        raise kind(message("onnx.export", str(error), remedy=remedy)) from None
+    proto.doc_string = "\n".join(notes)
     shipped = from_proto(proto, "the export")
     _compare(model, sample, shipped)
     if target is not None:
@@ -103,23 +120,30 @@ def _names(what: str, given: Sequence[str] | None, own: Sequence[str]) -> list[s
     return list(given)
 
 
-def _explained(
-    onnx: Any, model: Module, sample: Example, axes: list[Axis], inputs: list[str], outputs: Any, opset: int, named: bool
-) -> Any:
-    """The file's content with these axes dynamic; without those that the model cannot have, unless they were named."""
+def _as_many(write: Callable[[list[Axis]], Any], axes: list[Axis], sample: Example, inputs: list[str], notes: list[str]) -> Any:
+    """The file with all these axes dynamic, or with as many as it can be; of the others a note is made."""
     try:
-        return _Writer(onnx, model, record(model, sample, axes), sample, inputs, outputs, opset).proto()
+        return write(axes)
     except Unexplained as error:
-        problem: Exception = error
-    for drop in range(len(axes) + 1) if axes and not named else ():
-        fewer = axes[:drop] + axes[drop + 1 :] if drop < len(axes) else []
+        if not axes:
+            raise
+        proto = write([])  # what has no translation at all is an error
+        if len(axes) == 1:
+            notes.append(_note(axes[0], sample, inputs, error))
+            return proto
+    kept: list[Axis] = []
+    for axis in axes:
         try:
-            return _Writer(onnx, model, record(model, sample, fewer), sample, inputs, outputs, opset).proto()
+            proto = write([*kept, axis])
+            kept.append(axis)
         except Unexplained as error:
-            problem = problem if fewer else error
-    kind = ShapeError if named else ArgumentError
-    remedy = "name only axes at which the model does the same, or none: dynamic=False" if named else ""
-    raise kind(message("onnx.export", str(problem), remedy=remedy)) from None
+            notes.append(_note(axis, sample, inputs, error))
+    return proto
+
+
+def _note(axis: Axis, sample: Example, inputs: list[str], error: Exception) -> str:
+    k, place = axis.places[0]
+    return f"axis {place} of {inputs[k]} is {sample.arrays[k].shape[place]}: {error}"
 
 
 def _compare(model: Module, sample: Example, shipped: Model) -> None:
@@ -235,16 +259,17 @@ class _Writer:
             return self._leaf(k)
         if op.name == "item":
             return self.terms[h.first.place[id(value.args[0])]][value.attr["index"]]
-        args = [self.terms[a[1]] if isinstance(a, tuple) else a for a in h.args(k)]
+        args = [self.terms[a.place] if isinstance(a, Ref) else a for a in h.args(k)]
         if op.name == "recurrence":
             return self._recurrence(k, args)
         attr = {} if op.name in ("reshape", "broadcast_to") else self._attributes(h.attr(k))
-        return translate(b, Call(op, args, attr, value.dtype, lambda: h.shape(k)))
+        first = next((h.first.place[id(a)] for a in value.args if isinstance(a, Tensor)), k)
+        return translate(b, Call(op, args, attr, value.dtype, lambda: h.shape(k), lambda: h.shape(first)))
 
     def _attributes(self, attr: Any) -> Any:
         """Attributes with the values of the graph among them as Terms."""
-        if isinstance(attr, tuple) and len(attr) == 2 and attr[0] == "value":
-            return self.terms[attr[1]]
+        if isinstance(attr, Ref):
+            return self.terms[attr.place]
         if isinstance(attr, dict):
             return {key: self._attributes(item) for key, item in attr.items()}
         return type(attr)([self._attributes(item) for item in attr]) if type(attr) in (tuple, list) else attr
@@ -277,9 +302,9 @@ class _Writer:
             found = h._one([r.values[k].attr["lengths"] for r in h.recordings])
             lengths = array_term(self.b, self._attributes(found))
         states: list[Term | None] = []
-        for (_, place), term in zip(given, args[i : i + s], strict=True):
-            data = h.constants(place)
-            zero = not h.follows[place] and all(type(d) is np.ndarray and not d.any() for d in data)
+        for ref, term in zip(given, args[i : i + s], strict=True):
+            data = h.constants(ref.place)
+            zero = not h.follows[ref.place] and all(type(d) is np.ndarray and not d.any() for d in data)
             states.append(None if zero else term)
         zeros = [lambda term=term: term for term in args[i : i + s]]
         arrays = dict(zip(cell.families, args[i + s :], strict=True))

@@ -42,6 +42,13 @@ class Size:
 
 
 @dataclass(frozen=True)
+class Ref:
+    """A value of the graph, by its position."""
+
+    place: int
+
+
+@dataclass(frozen=True)
 class Axis:
     """A dynamic axis: its name, and the places it has in the inputs, as (input, axis)."""
 
@@ -111,16 +118,21 @@ class Example:
         return tensors, model(*map(fill, self.args), **{k: fill(v) for k, v in self.kwargs.items()})
 
     def resized(self, sizes: Mapping[tuple[int, int], int], turn: int) -> list[np.ndarray]:
-        """The arrays with other sizes of these axes and other values: their own, in turn; noise where all are one."""
+        """The arrays with other sizes of these axes and other values, so that what is made of values shows: their own
+        entries, drawn anew, and noise on floats that are no whole numbers (or all the same)."""
         rng = np.random.default_rng(turn)
         out = []
         for k, array in enumerate(self.arrays):
             for axis in range(array.ndim):
                 n = array.shape[axis]
                 if n:
-                    array = np.take(array, np.arange(turn, turn + sizes.get((k, axis), n)) % n, axis=axis)
-            if array.dtype.kind == "f" and array.size and (array == array.flat[0]).all():
-                array = (array + rng.standard_normal(array.shape)).astype(array.dtype)
+                    array = np.take(array, rng.integers(0, n, sizes.get((k, axis), n)), axis=axis)
+            own = self.arrays[k]
+            if own.dtype.kind == "f" and own.size:
+                finite = own[np.isfinite(own)]
+                whole = bool((finite == np.floor(finite)).all()) and len(np.unique(finite)) > 1
+                scale = float(finite.std()) if finite.size and finite.std() else 1.0
+                array = array if whole else (array + scale * rng.standard_normal(array.shape)).astype(own.dtype)
             out.append(array)
         return out
 
@@ -230,6 +242,20 @@ class History:
             if any(self.follows[self.first.place[id(a)]] for a in self.first.read(v) if isinstance(a, Tensor)):
                 self.follows[k] = True
 
+    def renamed(self) -> History:
+        """With the axes of a recurrence called steps and batch."""
+        names: dict[str, str] = {}
+        for v in self.first.values:
+            if v.op is not None and v.op.name == "recurrence":
+                for size, name in zip(self.shape(self.first.place[id(v.args[0])])[:2], ("steps", "batch"), strict=True):
+                    if isinstance(size, Size) and (len(size.axes), size.factor, size.offset) == (1, 1, 0):
+                        names.setdefault(size.axes[0], name)
+        used = [axis.name for axis in self.axes]
+        names = {old: new for old, new in names.items() if list(names.values()).count(new) == 1 and new not in used}
+        axes = [Axis(names.get(a.name, a.name), a.places) for a in self.axes]
+        sizes = [{names.get(n, n): size for n, size in s.items()} for s in self.sizes]
+        return History(self.recordings, sizes, axes)
+
     def value(self, k: int) -> Tensor:
         return self.first.values[k]
 
@@ -237,11 +263,11 @@ class History:
         return self.first.values[k].op
 
     def args(self, k: int) -> list[Any]:
-        """The arguments: ("value", position), or the number."""
+        """The arguments: a `Ref`, or the number."""
         out: list[Any] = []
         for j, a in enumerate(self.first.values[k].args):
             if isinstance(a, Value):
-                out.append(("value", self.first.place[id(a)]))
+                out.append(Ref(self.first.place[id(a)]))
             else:
                 out.append(self._one([r.values[k].args[j] for r in self.recordings]))
         return out
@@ -274,7 +300,7 @@ class History:
         if isinstance(first, np.ndarray):
             sources = [r.source(a) for r, a in zip(self.recordings, seen, strict=True)]
             if sources[0] is not None:
-                return ("value", self.first.place[id(sources[0])])
+                return Ref(self.first.place[id(sources[0])])
             return self.explained(seen)
         if isinstance(first, bool) or not isinstance(first, int | np.integer):
             same = all(s is first or (type(s) is type(first) and (s == first or (s != s and first != first))) for s in seen)
@@ -346,6 +372,7 @@ class Counted:
 
 # ----------------------------------------------------------------------------------------------------- dynamic axes
 PROBES = 5
+OTHERWISE = "the model does other operations at other sizes"
 
 
 def _sizes(axes: Sequence[Axis], example: Example) -> list[dict[str, int]]:
@@ -368,41 +395,47 @@ def record(model: Module, example: Example, axes: Sequence[Axis]) -> History:
         recordings.append(Recording(model, example, example.resized(places, turn)))
     graphs = [r.shape_of_graph() for r in recordings]
     if any(g != graphs[0] for g in graphs):
-        raise Unexplained("the model does other operations at other sizes")
+        raise Unexplained(OTHERWISE)
     return History(recordings, sizes, axes)
 
 
-def _runs(model: Module, example: Example, places: Sequence[tuple[int, int]], base: list[Any]) -> bool:
-    """Whether the model does the same with one size more of these axes."""
+def _runs(model: Module, example: Example, places: Sequence[tuple[int, int]], base: list[Any]) -> bool | None:
+    """Whether the model does the same with one size more of these axes; None if it does not run."""
     grown = {place: example.arrays[place[0]].shape[place[1]] + 1 for place in places}
     try:
         return Recording(model, example, example.resized(grown, 0)).shape_of_graph() == base
     except (ShapeError, ArgumentError, ValueError, TypeError, IndexError):
-        return False
+        return None
 
 
-def find_axes(model: Module, example: Example) -> list[Axis]:
-    """The axes that may have another size: alone, or together with axes of the same size in other inputs."""
+def find_axes(model: Module, example: Example, names: Sequence[str]) -> tuple[list[Axis], list[str]]:
+    """The axes that may have another size, alone or together with axes of the same size in other inputs; and which
+    might, but for what the model does."""
     base = Recording(model, example, example.arrays).shape_of_graph()
     shapes = [a.shape for a in example.arrays]
     free = [(k, i) for k, s in enumerate(shapes) for i, n in enumerate(s) if n]
     found: list[Axis] = []
+    notes: list[str] = []
     taken: set[tuple[int, int]] = set()
     for place in free:
         if place in taken:
             continue
-        n = shapes[place[0]][place[1]]
-        others = [[p for p in free if p[0] == k and p not in taken and shapes[k][p[1]] == n] for k in range(len(shapes)) if k != place[0]]
-        choices = [(place,)]
-        if sum(map(bool, others)) <= 6:
-            joint = product(*[[*((p,) for p in options), ()] for options in others if options])
-            choices += [(place, *(p for part in picked for p in part)) for picked in joint if any(picked)][:64]
-        for chosen in choices:
-            if _runs(model, example, chosen, base):
-                found.append(Axis(f"{example.names[place[0]]}_{place[1]}", tuple(sorted(chosen))))
+        size = shapes[place[0]][place[1]]
+        alike = [p for p in free if p not in taken and p[0] != place[0] and shapes[p[0]][p[1]] == size]
+        others = [[p for p in alike if p[0] == k] for k in dict.fromkeys(p[0] for p in alike)]
+        joint = product(*[[*((p,) for p in options), ()] for options in others[:6]])
+        choices = [(place,), *((place, *(p for part in picked for p in part)) for picked in joint if any(picked))]
+        for chosen in choices[:64]:
+            runs = _runs(model, example, chosen, base)
+            if runs:
+                found.append(Axis(f"{names[place[0]]}_{place[1]}", tuple(sorted(chosen))))
                 taken.update(chosen)
+            elif runs is not None:
+                notes.append(f"axis {place[1]} of {names[place[0]]} is {size}: {OTHERWISE}")
+                taken.update(chosen)
+            if runs is not None:
                 break
-    return found
+    return found, notes
 
 
 def named_axes(example: Example, names: Sequence[str], dynamic: Mapping[Any, Any]) -> list[Axis]:

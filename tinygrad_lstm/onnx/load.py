@@ -18,6 +18,7 @@ from .operators import OPERATORS, NodeFacts, Refused, Run
 from .package import package, path_of
 
 BODIES = ("Scan", "If", "Loop")
+NUMBERS = {np.dtype(t) for t in ("f8", "f4", "f2", "i8", "i4", "i2", "i1", "u8", "u4", "u2", "u1", "?")}
 OLDEST = 7  # the first version whose broadcasting is NumPy's
 
 
@@ -223,7 +224,7 @@ def _array(onnx: Any, tensor: Any, folder: Path | None) -> np.ndarray:
         array = onnx.numpy_helper.to_array(tensor)
     except (ValueError, TypeError, KeyError, MemoryError, OverflowError) as error:
         raise Refused(f"the tensor {tensor.name!r} cannot be read: {error}") from None
-    if array.dtype.kind not in "fiub":
+    if array.dtype not in NUMBERS:
         raise Refused(f"the tensor {tensor.name!r} holds {array.dtype}, no numbers of NumPy's")
     return array
 
@@ -239,7 +240,7 @@ def _outside(onnx: Any, tensor: Any, folder: Path | None) -> np.ndarray:
     try:
         offset = int(facts.get("offset", "0"))
         want = math.prod(tensor.dims) * dtype.itemsize
-        if dtype.kind not in "fiub" or any(n < 0 for n in tensor.dims) or offset < 0 or int(facts.get("length", want)) != want:
+        if dtype not in NUMBERS or any(n < 0 for n in tensor.dims) or offset < 0 or int(facts.get("length", want)) != want:
             raise ValueError("its length does not fit its shape")
         if file.is_symlink() or not file.is_file() or file.stat().st_size < offset + want:
             raise ValueError("the file is not there, a link, or too short")
@@ -264,7 +265,7 @@ def _constant(onnx: Any, node: Any, folder: Path | None) -> np.ndarray:
 
 def _cast(onnx: Any, node: NodeFacts) -> Run:
     dtype = onnx.helper.tensor_dtype_to_np_dtype(node.attr["to"])
-    if dtype.kind not in "fiub":
+    if dtype not in NUMBERS:
         raise Refused(f"casts to {dtype}")
     return lambda x: x.astype(dtype)
 
@@ -350,10 +351,12 @@ class Model:
     Attributes
     ----------
     inputs, outputs : name -> Port (dtype and shape; an axis of any size has a name). parameters : name -> array, of the
-    constants in the file. num_parameters : how many numbers they are.
+    constants in the file. num_parameters : how many numbers they are. notes : what the file says of itself; of an export,
+    which axes keep the example's size, and why.
     """
 
-    def __init__(self, graph: Graph, inputs: list[Port], outputs: list[Port]):
+    def __init__(self, graph: Graph, inputs: list[Port], outputs: list[Port], notes: str = ""):
+        self.notes = notes
         self._graph = graph
         self.inputs = {p.name: p for p in inputs}
         self.outputs = {p.name: p for p in outputs}
@@ -431,7 +434,9 @@ class Model:
         takes, gives = ", ".join(map(str, self.inputs.values())), ", ".join(map(str, self.outputs.values()))
         kinds = [s.kind for s in self._graph.steps]
         counts = ", ".join(f"{kinds.count(k)} {k}" for k in dict.fromkeys(kinds))
-        return f"<onnx model\n    takes {takes}\n    gives {gives}\n    {len(kinds)} nodes: {counts}\n    {self.num_parameters:,} parameters>"
+        lines = ["<onnx model", f"takes {takes}", f"gives {gives}", f"{len(kinds)} nodes: {counts}"]
+        lines += [f"note: {note}" for note in self.notes.splitlines()[:10]]
+        return "\n    ".join([*lines, f"{self.num_parameters:,} parameters>"])
 
 
 def load(path: str | os.PathLike[str]) -> Model:
@@ -504,7 +509,7 @@ def from_proto(proto: Any, where: str, folder: Path | None = None) -> Model:
     if problems:
         listed = "\n    ".join(problems)
         raise ArgumentError(message("onnx.load", f"{where} has what does not run here\n    {listed}"))
-    return Model(graph, inputs, outputs)
+    return Model(graph, inputs, outputs, proto.doc_string)
 
 
 def _port(onnx: Any, info: Any) -> Port:
@@ -512,7 +517,7 @@ def _port(onnx: Any, info: Any) -> Port:
     if not info.type.HasField("tensor_type") or not kind.elem_type:
         raise Refused(f"{info.name!r} is no tensor")
     dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)
-    if dtype.kind not in "fiub":
+    if dtype not in NUMBERS:
         raise Refused(f"{info.name!r} holds {dtype}, no numbers of NumPy's")
     if not kind.HasField("shape"):
         return Port(info.name, dtype, None)

@@ -97,6 +97,9 @@ OPERATORS |= {
     "GreaterOrEqual": _plain(np.greater_equal), "And": _plain(np.logical_and), "Or": _plain(np.logical_or),
     "Xor": _plain(np.logical_xor), "Not": _plain(np.logical_not), "IsNaN": _plain(np.isnan), "Where": _plain(np.where),
     "Identity": _plain(lambda x: x), "MatMul": _plain(np.matmul), "Det": _plain(np.linalg.det),
+    "BitwiseAnd": _plain(np.bitwise_and), "BitwiseOr": _plain(np.bitwise_or), "BitwiseXor": _plain(np.bitwise_xor),
+    "BitwiseNot": _plain(np.bitwise_not), "GlobalAveragePool": lambda node: lambda x: x.mean(tuple(range(2, x.ndim)), keepdims=True),
+    "GlobalMaxPool": lambda node: lambda x: x.max(tuple(range(2, x.ndim)), keepdims=True),
     "Size": _plain(lambda x: np.array(x.size, np.int64)), "Mish": _typed(lambda x: x * np.tanh(OPS["softplus"].numpy(x))),
     "HardSwish": _typed(lambda x: x * np.clip(x / 6 + 0.5, 0, 1)),
 }
@@ -150,7 +153,7 @@ def _clip(node: NodeFacts) -> Run:
 
 # -------------------------------------------------------------------------------------------------------- reductions
 def _axes(node: NodeFacts, given: Any) -> tuple[int, ...] | None:
-    axes = node.get("axes") if given is None else given.tolist()
+    axes = node.get("axes") if given is None else given.reshape(-1).tolist()
     return None if axes is None or len(axes) == 0 else tuple(int(a) for a in axes)
 
 
@@ -158,11 +161,19 @@ def _log_sum_exp(x: Any, axis: Any, keepdims: bool) -> Any:
     return OPS["logsumexp"].numpy(x, axis=axis, keepdims=keepdims)
 
 
+def _least(dtype: Any) -> Any:
+    return -np.inf if dtype.kind == "f" else False if dtype.kind == "b" else np.iinfo(dtype).min
+
+
+def _greatest(dtype: Any) -> Any:
+    return np.inf if dtype.kind == "f" else True if dtype.kind == "b" else np.iinfo(dtype).max
+
+
 _REDUCTIONS: dict[str, Run] = {
     "ReduceSum": np.sum,
     "ReduceMean": np.mean,
-    "ReduceMax": np.max,
-    "ReduceMin": np.min,
+    "ReduceMax": lambda x, axis, keepdims: np.max(x, axis=axis, keepdims=keepdims, initial=_least(x.dtype)),
+    "ReduceMin": lambda x, axis, keepdims: np.min(x, axis=axis, keepdims=keepdims, initial=_greatest(x.dtype)),
     "ReduceProd": np.prod,
     "ReduceLogSumExp": _log_sum_exp,
     "ReduceL1": lambda x, axis, keepdims: np.sum(np.abs(x), axis=axis, keepdims=keepdims),
@@ -551,7 +562,8 @@ def _top_k(node: NodeFacts) -> Run:
 
     def run(x: Any, k: Any = None) -> Any:
         n = int(node.attr["k"] if k is None else k.reshape(-1)[0])
-        order = np.argsort(-x if largest else x, axis=axis, kind="stable")
+        order = np.argsort(np.flip(x, axis) if largest else x, axis=axis, kind="stable")
+        order = x.shape[axis] - 1 - np.flip(order, axis) if largest else order  # the first of equals first
         order = np.take(order, np.arange(n), axis=axis)
         return np.take_along_axis(x, order, axis), order.astype(np.int64)
 

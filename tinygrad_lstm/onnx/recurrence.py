@@ -35,12 +35,12 @@ class Recurrence:
 
 def write(b: Builder, r: Recurrence) -> list[Term]:
     """The output (T, B, axis) and the final states (B, axis)."""
-    operator = _operator(r.cell)
+    operator = _operator(r.cell) if r.xs[0].dtype == np.float32 else None  # ONNX Runtime has them for float32 alone
     if operator is None or any(a.constant is None for a in r.arrays.values()):
         return _scan(b, r)
     kind, attributes, pack = operator
     W, R, B, P = pack(r.cell, {f: np.asarray(a.constant) for f, a in r.arrays.items()})
-    names = {f: a.name for f, a in r.arrays.items()}
+    names = {f: b.root.wanted.get(a.name, a.name) for f, a in r.arrays.items()}
     hidden = R.shape[1]
     inputs: list[Term | None] = [
         r.xs[0],

@@ -26,7 +26,8 @@ LAST, FIRST = np.iinfo(np.int64).max, np.iinfo(np.int64).min
 class Call:
     """One operation: its arguments (Terms and Python numbers), attributes, and the dtype and shape of its value.
 
-    An array among the attributes that is a value of the graph is a Term there. dtype and shape are None in a body.
+    An array among the attributes that is a value of the graph is a Term there. dtype and the shapes, of the value and of
+    the first argument, are None in a body.
     """
 
     op: Op
@@ -34,6 +35,7 @@ class Call:
     attr: dict[str, Any]
     dtype: np.dtype | None = None
     shape: Callable[[], tuple[Any, ...]] | None = None
+    before: Callable[[], tuple[Any, ...]] | None = None
 
 
 TRANSLATIONS: dict[str, Callable[[Builder, Call], Term]] = {}
@@ -76,7 +78,7 @@ def fused(b: Builder, call: Call) -> Term:
 # ------------------------------------------------------------------------------------------------------ scalar code
 def common(b: Builder, *values: Any) -> np.dtype:
     """The dtype of a combination, by NumPy's rules: Python numbers do not widen."""
-    dtype = np.result_type(*[v.dtype if isinstance(v, Term) else v for v in values])
+    dtype = np.result_type(*[v.dtype if isinstance(v, Term) else 1 if isinstance(v, Size) else v for v in values])
     terms = [v for v in values if isinstance(v, Term)]
     if dtype == np.float64 and not any(t.dtype == dtype for t in terms):
         if b.real is not None:
@@ -89,6 +91,8 @@ def common(b: Builder, *values: Any) -> np.dtype:
 def lifted(b: Builder, value: Any, dtype: Any = None) -> Term:
     if isinstance(value, Term):
         return value if dtype is None else b.cast(value, dtype)
+    if isinstance(value, Size):
+        return b.cast(b.scalar(value), dtype or INT)
     return b.constant(np.array(value, dtype or common(b, value)))
 
 
@@ -242,6 +246,16 @@ def _extreme_of_two(b: Builder, call: Call) -> Term:
     return many(b, call.op.name[:3].capitalize(), call.args)
 
 
+@row("softplus")
+def _softplus(b: Builder, call: Call) -> Term:
+    """ONNX Runtime's own overflows in float64."""
+    x = lifted(b, call.args[0])
+    if x.dtype == np.float32:
+        return b.op("Softplus", x)
+    tail = log1p(b, unary(b, "Exp", b.op("Neg", b.op("Abs", x))))
+    return binary(b, "Add", many(b, "Max", (x, 0.0)), tail)
+
+
 @row("clip")
 def _clip(b: Builder, call: Call) -> Term:
     x, low, high = call.args
@@ -359,7 +373,28 @@ def _shape(call: Call) -> tuple[Any, ...]:
 
 @row("reshape")
 def _reshape(b: Builder, call: Call) -> Term:
-    return b.reshape(call.args[0], _shape(call))
+    """A reshape; where only axes of length 1 come or go, an Unsqueeze or Squeeze."""
+    assert call.before is not None
+    x, old, new = call.args[0], call.before(), _shape(call)
+    if len(old) != len(new):
+        places = _ones(old, new) if len(new) > len(old) else _ones(new, old)
+        if places is not None:
+            kind = "Unsqueeze" if len(new) > len(old) else "Squeeze"
+            return b.op(kind, x, b.ints(*places), ndim=len(new))
+    return b.reshape(x, new)
+
+
+def _ones(short: Sequence[Any], long: Sequence[Any]) -> list[int] | None:
+    """Where `long` has the axes of length 1 that `short` has not; None if that is not all."""
+    places, k = [], 0
+    for i, n in enumerate(long):
+        if k < len(short) and short[k] == n:
+            k += 1
+        elif n == 1 and not isinstance(n, Size):
+            places.append(i)
+        else:
+            return None
+    return places if k == len(short) else None
 
 
 @row("broadcast_to")
@@ -395,6 +430,13 @@ def _put(b: Builder, call: Call) -> Term:
     after = [b.op("Sub", b.size(n), b.size(i.stop)) for n, i in zip(shape, index, strict=True)]
     zero = b.constant(np.zeros((), call.args[0].dtype))
     return b.op("Pad", call.args[0], b.op("Concat", *before, *after, axis=0), zero, ndim=call.args[0].ndim, mode="constant")
+
+
+@row("cross_entropy")
+def _cross_entropy(b: Builder, call: Call) -> Term:
+    """-log softmax(x)[k, target[k]] for every row k."""
+    index = b.unsqueeze(array_term(b, call.attr["target"]), 1)
+    return b.op("Neg", b.squeeze(b.op("GatherElements", b.op("LogSoftmax", call.args[0], axis=1), index, axis=1), 1))
 
 
 @row("take_rows")
