@@ -20,6 +20,7 @@ from .recurrence import write as write_recurrence
 from .rows import Call, array_term, translate
 
 OLDEST, OPSET = 14, 18
+_FEWER = "name only axes at which the model does the same"
 
 
 def export(
@@ -76,11 +77,17 @@ def export(
     """
     onnx = package("export")
     if not isinstance(model, Module):
-        raise ArgumentError(message("onnx.export", "model must be a Module", {"model": model}, "tl.onnx.export(model, path, example)"))
+        raise ArgumentError(
+            message("onnx.export", "model must be a Module", {"model": model}, "tl.onnx.export(model, path, example)")
+        )
     target = None if path is None else path_of("export", path)
     newest = onnx.defs.onnx_opset_version()
     if isinstance(opset, bool) or not isinstance(opset, int) or not OLDEST <= opset <= newest:
-        raise ArgumentError(message("onnx.export", f"opset is from {OLDEST} to {newest}, the newest that onnx knows here", {"opset": opset}))
+        raise ArgumentError(
+            message(
+                "onnx.export", f"opset is from {OLDEST} to {newest}, the newest that onnx knows here", {"opset": opset}
+            )
+        )
     sample = Example(model, example)
     inputs = _names("input_names", input_names, sample.names)
 
@@ -90,18 +97,26 @@ def export(
         return _Writer(onnx, model, history, sample, inputs, output_names, opset).proto()
 
     notes: list[str] = []
+    named = named_axes(sample, inputs, dynamic) if isinstance(dynamic, Mapping) else None
+    Recording(model, sample, sample.arrays)  # a call that fails fails here, in the model's own words
     try:
-        if isinstance(dynamic, Mapping):
-            proto = write(named_axes(sample, inputs, dynamic))
+        if named is not None:
+            proto = write(named)
         elif dynamic:
             axes, notes = find_axes(model, sample, inputs)
             proto = _as_many(write, axes, sample, inputs, notes)
         else:
             proto = write([])
     except Unexplained as error:
-        remedy = "name only axes at which the model does the same" if isinstance(dynamic, Mapping) else ""
-        kind = ShapeError if isinstance(dynamic, Mapping) else ArgumentError
-        raise kind(message("onnx.export", str(error), remedy=remedy)) from None
+        if named is None:
+            raise ArgumentError(message("onnx.export", str(error))) from None
+        raise ShapeError(message("onnx.export", str(error), remedy=_FEWER)) from None
+    except (ShapeError, ArgumentError, ValueError, TypeError, IndexError) as error:
+        if named is None or str(error).startswith("`onnx.export`"):
+            raise
+        raise ShapeError(
+            message("onnx.export", f"the model does not run at other sizes: {error}", remedy=_FEWER)
+        ) from None
     proto.doc_string = "\n".join(notes)
     shipped = from_proto(proto, "the export")
     _compare(model, sample, shipped)
@@ -113,14 +128,21 @@ def export(
 def _names(what: str, given: Sequence[str] | None, own: Sequence[str]) -> list[str]:
     if given is None:
         return list(own)
-    if isinstance(given, str) or len(given) != len(own) or len(set(given)) != len(own) or not all(isinstance(n, str) and n for n in given):
+    if (
+        isinstance(given, str)
+        or len(given) != len(own)
+        or len(set(given)) != len(own)
+        or not all(isinstance(n, str) and n for n in given)
+    ):
         raise ArgumentError(
             message("onnx.export", f"{what} are {len(own)} different names, for {', '.join(own)}", {what: given})
         )
     return list(given)
 
 
-def _as_many(write: Callable[[list[Axis]], Any], axes: list[Axis], sample: Example, inputs: list[str], notes: list[str]) -> Any:
+def _as_many(
+    write: Callable[[list[Axis]], Any], axes: list[Axis], sample: Example, inputs: list[str], notes: list[str]
+) -> Any:
     """The file with all these axes dynamic, or with as many as it can be; of the others a note is made."""
     try:
         return write(axes)
@@ -154,7 +176,9 @@ def _compare(model: Module, sample: Example, shipped: Model) -> None:
         arrays = sample.resized(sizes, turn) if turn else sample.arrays
         want = [y.data for y in Recording(model, sample, arrays).outputs]
         for name, a, b in zip(shipped.outputs, want, shipped.run(arrays), strict=True):
-            close = a.shape == b.shape and a.dtype == b.dtype and np.allclose(a, b, 1e-3, 1e-4 * _scale(a), equal_nan=True)
+            close = (
+                a.shape == b.shape and a.dtype == b.dtype and np.allclose(a, b, 1e-3, 1e-4 * _scale(a), equal_nan=True)
+            )
             if not close:
                 raise ArgumentError(
                     message(
@@ -184,13 +208,17 @@ class _Writer:
         for name, leaf in _leaves(model):
             self.leaves.setdefault(id(leaf), name)
         own = ["_".join(["output", *p.strip("_").split("_")]) if p.startswith("_") else p for p in history.first.paths]
-        own = own if any(p and not p.startswith("_") for p in history.first.paths) else [
-            "output" if k == 0 else f"output_{k}" for k in range(len(own))
-        ]
+        own = (
+            own
+            if any(p and not p.startswith("_") for p in history.first.paths)
+            else ["output" if k == 0 else f"output_{k}" for k in range(len(own))]
+        )
         self.output_names = _names("output_names", outputs, own)
         clash = set(self.output_names) & set(inputs)
         if clash:
-            raise ArgumentError(message("onnx.export", f"{sorted(clash)} would be an input and an output", remedy="output_names=[...]"))
+            raise ArgumentError(
+                message("onnx.export", f"{sorted(clash)} would be an input and an output", remedy="output_names=[...]")
+            )
         for name in [*inputs, *self.output_names, *self.leaves.values()]:
             self.b.name(name)
         self.input_names = inputs
@@ -238,7 +266,13 @@ class _Writer:
         if value.op is None or value.op.name != "where":
             return None
         _, a, b = value.args
-        if isinstance(a, Tensor) and isinstance(b, Tensor) and a.op is not None and a.op.name == "detach" and a.args[0] is b:
+        if (
+            isinstance(a, Tensor)
+            and isinstance(b, Tensor)
+            and a.op is not None
+            and a.op.name == "detach"
+            and a.args[0] is b
+        ):
             return self.history.first.place[id(b)]
         return None
 
@@ -320,10 +354,10 @@ class _Writer:
             term = self.term(k)
             b.nodes.append(onnx.helper.make_node("Identity", [term.name], [name], name=b.name(f"{name}_as_output")))
             try:
-                shape = [str(n) if isinstance(n, Size) else n for n in h.shape(k)]
+                gives: list[Any] = [str(n) if isinstance(n, Size) else n for n in h.shape(k)]
             except Unexplained:
-                shape = [None] * term.ndim
-            results.append(make(name, kind(term.dtype), shape))
+                gives = [None] * term.ndim
+            results.append(make(name, kind(term.dtype), gives))
         inputs = []
         for k, name in enumerate(self.input_names):
             shape: list[Any] = list(h.first.inputs[k].shape)
@@ -338,7 +372,9 @@ class _Writer:
         names: dict[str, str] = {}  # a parameter's own name for what is kept of it
         for name in kept:
             best = b.wanted.get(name, name)
-            names[name] = best if best not in names.values() and best not in (*self.input_names, *self.output_names) else name
+            names[name] = (
+                best if best not in names.values() and best not in (*self.input_names, *self.output_names) else name
+            )
         _rename(nodes, names)
         tensors = [onnx.numpy_helper.from_array(a, names[name]) for name, a in kept.items()]
         graph = onnx.helper.make_graph(nodes, type(self.model).__name__, inputs, results, tensors)

@@ -177,7 +177,11 @@ class Recording:
                 self._collect(item, f"{path}_{k}" if path else str(k))
         elif result is not None:
             raise ArgumentError(
-                message("onnx.export", "the model must return Tensors, or tuples, lists and dicts of them", {"result": result})
+                message(
+                    "onnx.export",
+                    "the model must return Tensors, or tuples, lists and dicts of them",
+                    {"result": result},
+                )
             )
 
     def source(self, array: Any) -> Tensor | None:
@@ -303,8 +307,12 @@ class History:
                 return Ref(self.first.place[id(sources[0])])
             return self.explained(seen)
         if isinstance(first, bool) or not isinstance(first, int | np.integer):
-            same = all(s is first or (type(s) is type(first) and (s == first or (s != s and first != first))) for s in seen)
+            same = all(
+                s is first or (type(s) is type(first) and (s == first or (s != s and first != first))) for s in seen
+            )
             if not same:
+                if isinstance(first, int | float):
+                    raise Unexplained("a number that follows the inputs, but not by operations of tl")
                 raise Unexplained(f"{first!r} at one size, {next(s for s in seen if s != first)!r} at another")
             return first
         return self.integer([int(s) for s in seen])
@@ -340,7 +348,9 @@ class History:
             start, step = first[0], first[1] - first[0]
             if all(np.array_equal(s, (start + step * np.arange(len(s))).astype(s.dtype)) for s in seen):
                 return Counted(shape[0], np.asarray(start, first.dtype), np.asarray(step, first.dtype))
-        raise Unexplained(f"an array of numbers, {first.shape} in the example, is made anew for every size of the inputs")
+        raise Unexplained(
+            f"an array of numbers, {first.shape} in the example, is made anew for every size of the inputs"
+        )
 
     def where(self, k: int, model: Module) -> str:
         """In which module a value was computed, for messages."""
@@ -380,7 +390,10 @@ def _sizes(axes: Sequence[Axis], example: Example) -> list[dict[str, int]]:
     rng = np.random.default_rng(0)
     steps = [rng.permutation(13)[:PROBES] for _ in axes]
     starts = [max(2, example.arrays[axis.places[0][0]].shape[axis.places[0][1]]) for axis in axes]
-    return [{a.name: int(n + s[p]) + k for k, (a, n, s) in enumerate(zip(axes, starts, steps, strict=True))} for p in range(PROBES)]
+    return [
+        {a.name: int(n + s[p]) + k for k, (a, n, s) in enumerate(zip(axes, starts, steps, strict=True))}
+        for p in range(PROBES)
+    ]
 
 
 def record(model: Module, example: Example, axes: Sequence[Axis]) -> History:
@@ -444,7 +457,11 @@ def named_axes(example: Example, names: Sequence[str], dynamic: Mapping[Any, Any
     for label, axes in dynamic.items():
         if label not in names:
             raise ArgumentError(
-                message("onnx.export", f"dynamic names {label!r}, which is no input", remedy=f"the inputs are: {', '.join(names)}")
+                message(
+                    "onnx.export",
+                    f"dynamic names {label!r}, which is no input",
+                    remedy=f"the inputs are: {', '.join(names)}",
+                )
             )
         k = names.index(label)
         if not isinstance(axes, Mapping):
@@ -459,5 +476,7 @@ def named_axes(example: Example, names: Sequence[str], dynamic: Mapping[Any, Any
     for name, where in places.items():
         sizes = {example.arrays[k].shape[i] for k, i in where}
         if len(sizes) > 1:
-            raise ShapeError(message("onnx.export", f"the axis {name!r} has several sizes in the example: {sorted(sizes)}"))
+            raise ShapeError(
+                message("onnx.export", f"the axis {name!r} has several sizes in the example: {sorted(sizes)}")
+            )
     return [Axis(name, tuple(sorted(where))) for name, where in places.items()]

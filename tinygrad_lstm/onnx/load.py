@@ -39,7 +39,9 @@ class Results(tuple):
     def __getitem__(self, key: Any) -> Any:
         if isinstance(key, str):
             if key not in self.names:
-                raise KeyError(message("onnx", f"there is no output {key!r}", remedy=f"the outputs are: {', '.join(self.names)}"))
+                raise KeyError(
+                    message("onnx", f"there is no output {key!r}", remedy=f"the outputs are: {', '.join(self.names)}")
+                )
             key = self.names.index(key)
         return super().__getitem__(key)
 
@@ -189,7 +191,16 @@ class Graph:
                 args.pop()
             try:
                 result = step.run(env, *args) if step.scope else step.run(*args)
-            except (Refused, ValueError, TypeError, IndexError, OverflowError, KeyError, MemoryError, np.linalg.LinAlgError) as error:
+            except (
+                Refused,
+                ValueError,
+                TypeError,
+                IndexError,
+                OverflowError,
+                KeyError,
+                MemoryError,
+                np.linalg.LinAlgError,
+            ) as error:
                 if isinstance(error, ArgumentError | ShapeError) and str(error).startswith("`onnx"):
                     raise
                 given = {n: env[n] for n in step.inputs if n}
@@ -234,13 +245,20 @@ def _outside(onnx: Any, tensor: Any, folder: Path | None) -> np.ndarray:
     facts = {e.key: e.value for e in tensor.external_data}
     location = facts.get("location", "")
     if folder is None or not location or Path(location).name != location or "\\" in location:
-        raise Refused(f"the tensor {tensor.name!r} is kept in {location!r}: only files in the model's own folder are read")
+        raise Refused(
+            f"the tensor {tensor.name!r} is kept in {location!r}: only files in the model's own folder are read"
+        )
     file = folder / location
     dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
     try:
         offset = int(facts.get("offset", "0"))
         want = math.prod(tensor.dims) * dtype.itemsize
-        if dtype not in NUMBERS or any(n < 0 for n in tensor.dims) or offset < 0 or int(facts.get("length", want)) != want:
+        if (
+            dtype not in NUMBERS
+            or any(n < 0 for n in tensor.dims)
+            or offset < 0
+            or int(facts.get("length", want)) != want
+        ):
             raise ValueError("its length does not fit its shape")
         if file.is_symlink() or not file.is_file() or file.stat().st_size < offset + want:
             raise ValueError("the file is not there, a link, or too short")
@@ -296,7 +314,10 @@ def _scan(node: NodeFacts) -> Run:
 
     def run(env: Any, *args: Any) -> Any:
         states = list(args[:carried])
-        xs = [np.moveaxis(x, axis, 0)[:: -1 if way else 1] for x, axis, way in zip(args[carried:], places, ways, strict=True)]
+        xs = [
+            np.moveaxis(x, axis, 0)[:: -1 if way else 1]
+            for x, axis, way in zip(args[carried:], places, ways, strict=True)
+        ]
         steps = {len(x) for x in xs}
         if len(steps) != 1:
             raise ValueError(f"its sequences differ in length: {sorted(steps)}")
@@ -308,7 +329,10 @@ def _scan(node: NodeFacts) -> Run:
                 row.append(y)
         if rows and not rows[0]:
             raise ValueError("a Scan of no steps does not say the shapes of its outputs")
-        stacked = [np.moveaxis(np.stack(r[::-1] if way else r), 0, axis) for r, way, axis in zip(rows, out_ways, out_places, strict=True)]
+        stacked = [
+            np.moveaxis(np.stack(r[::-1] if way else r), 0, axis)
+            for r, way, axis in zip(rows, out_ways, out_places, strict=True)
+        ]
         return (*states, *stacked)
 
     return _holding(run, body)
@@ -373,7 +397,12 @@ class Model:
     @property
     def dynamic(self) -> list[tuple[int, int]]:
         """The axes of any size, as (input, axis)."""
-        return [(k, i) for k, p in enumerate(self.inputs.values()) for i, n in enumerate(p.shape or ()) if not isinstance(n, int)]
+        return [
+            (k, i)
+            for k, p in enumerate(self.inputs.values())
+            for i, n in enumerate(p.shape or ())
+            if not isinstance(n, int)
+        ]
 
     def run(self, inputs: Any) -> Results:
         """What the model gives for these inputs.
@@ -406,13 +435,17 @@ class Model:
         if not isinstance(inputs, Mapping):
             given = list(inputs) if isinstance(inputs, list | tuple) else [inputs]
             if len(given) != len(names):
-                raise ArgumentError(message("onnx.run", f"the model has {len(names)} inputs ({', '.join(names)}), {len(given)} given"))
+                raise ArgumentError(
+                    message("onnx.run", f"the model has {len(names)} inputs ({', '.join(names)}), {len(given)} given")
+                )
             return dict(zip(names, given, strict=True))
         wrong = [str(n) for n in inputs if n not in self.inputs and n not in self._graph.constants]
         missing = [n for n in names if n not in inputs]
         if wrong or missing:
             problem = f"no input is called {', '.join(wrong)}" if wrong else f"{', '.join(missing)} is missing"
-            raise ArgumentError(message("onnx.run", problem, remedy=f"the inputs are: {', '.join(map(str, self.inputs.values()))}"))
+            raise ArgumentError(
+                message("onnx.run", problem, remedy=f"the inputs are: {', '.join(map(str, self.inputs.values()))}")
+            )
         return dict(inputs)
 
     def _fitting(self, port: Port, value: Any, sizes: dict[str, tuple[int, str]]) -> np.ndarray:
@@ -420,14 +453,19 @@ class Model:
         if array.dtype.kind not in "fiub" or not np.can_cast(array.dtype, port.dtype, "same_kind"):
             raise ArgumentError(message("onnx.run", f"{port.name} is {port.dtype}", {port.name: array}))
         if port.shape is not None and (
-            array.ndim != len(port.shape) or any(isinstance(n, int) and n != m for n, m in zip(port.shape, array.shape, strict=True))
+            array.ndim != len(port.shape)
+            or any(isinstance(n, int) and n != m for n, m in zip(port.shape, array.shape, strict=True))
         ):
             raise ShapeError(message("onnx.run", f"the model takes {port}", {port.name: array}))
         for n, m in zip(port.shape or (), array.shape, strict=False):
             if isinstance(n, str) and n.isidentifier():
                 size, other = sizes.setdefault(n, (m, port.name))
                 if size != m:
-                    raise ShapeError(message("onnx.run", f"the axis {n!r} is {size} in {other}, {m} in {port.name}", {port.name: array}))
+                    raise ShapeError(
+                        message(
+                            "onnx.run", f"the axis {n!r} is {size} in {other}, {m} in {port.name}", {port.name: array}
+                        )
+                    )
         return array.astype(port.dtype, copy=False)
 
     def __repr__(self) -> str:
@@ -471,7 +509,13 @@ def load(path: str | os.PathLike[str]) -> Model:
     onnx = package("load")
     source = path_of("load", path)
     if not source.is_file():
-        what = "is a folder" if source.is_dir() else "there is no such file" if not source.exists() else "is no ordinary file"
+        what = (
+            "is a folder"
+            if source.is_dir()
+            else "there is no such file"
+            if not source.exists()
+            else "is no ordinary file"
+        )
         raise FileError(message("onnx.load", f"{source}: {what}"))
     try:
         data = source.read_bytes()
@@ -479,13 +523,30 @@ def load(path: str | os.PathLike[str]) -> Model:
         proto.ParseFromString(data)
         if not len(proto.graph.node) and not len(proto.graph.output):
             raise ValueError("it holds no graph")
-        onnx.checker.check_model(str(source))
+        _check(onnx, proto, source)
     except OSError as error:
         raise FileError(message("onnx.load", f"{source} cannot be read: {error.strerror}")) from None
     except Exception as error:
         problem = " ".join(str(error).split())[:300]
-        raise FileError(message("onnx.load", f"{source} is damaged, cut off, or no ONNX model", remedy=problem)) from None
+        raise FileError(
+            message("onnx.load", f"{source} is damaged, cut off, or no ONNX model", remedy=problem)
+        ) from None
     return from_proto(proto, str(source), source.parent)
+
+
+def _check(onnx: Any, proto: Any, source: Path) -> None:
+    """ONNX's checker, but for what runtimes do not ask for: that inputs and outputs say how many axes they have."""
+    bare = [i for i in (*proto.graph.input, *proto.graph.output) if not i.type.tensor_type.HasField("shape")]
+    if not bare:
+        onnx.checker.check_model(str(source))
+        return
+    whole = onnx.ModelProto()
+    whole.CopyFrom(proto)
+    for info in (*whole.graph.input, *whole.graph.output):
+        if info.type.HasField("tensor_type"):
+            info.type.tensor_type.shape.SetInParent()
+    if not any(t.data_location == onnx.TensorProto.EXTERNAL for t in whole.graph.initializer):
+        onnx.checker.check_model(whole)
 
 
 def from_proto(proto: Any, where: str, folder: Path | None = None) -> Model:
@@ -498,7 +559,13 @@ def from_proto(proto: Any, where: str, folder: Path | None = None) -> Model:
     versions = {o.domain: o.version for o in proto.opset_import}
     opset = versions.get("", versions.get("ai.onnx", 0))
     if opset < OLDEST:
-        raise ArgumentError(message("onnx.load", f"{where} is of opset {opset}; from {OLDEST} on they run here", remedy="onnx.version_converter brings it up"))
+        raise ArgumentError(
+            message(
+                "onnx.load",
+                f"{where} is of opset {opset}; from {OLDEST} on they run here",
+                remedy="onnx.version_converter brings it up",
+            )
+        )
     problems: list[str] = []
     try:
         graph = Graph(onnx, proto.graph, opset, folder, problems, set())

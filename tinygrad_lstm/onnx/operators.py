@@ -124,7 +124,7 @@ def _activation(node: NodeFacts) -> Run:
     beta, gamma = node.get("beta", 0.5), node.get("gamma", 1.0507009873554805)
     bias, lambd = node.get("bias", 0.0), node.get("lambd", 0.5)
     # fmt: off
-    return _typed({
+    functions: dict[str, Run] = {
         "LeakyRelu": lambda x: np.where(x < 0, alpha * x, x),
         "PRelu": lambda x, slope: np.where(x < 0, slope * x, x),
         "Elu": lambda x: np.where(x < 0, alpha * np.expm1(np.minimum(x, 0)), x),
@@ -134,8 +134,9 @@ def _activation(node: NodeFacts) -> Run:
         "ThresholdedRelu": lambda x: np.where(x > alpha, x, 0),
         "Shrink": lambda x: np.where(x < -lambd, x + bias, np.where(x > lambd, x - bias, 0)),
         "Swish": lambda x: x * OPS["sigmoid"].numpy(alpha * x),
-    }[kind])(node)
+    }
     # fmt: on
+    return _typed(functions[kind])(node)
 
 
 @operator("Clip")
@@ -362,8 +363,10 @@ def _reshape(node: NodeFacts) -> Run:
 @operator("Flatten")
 def _flatten(node: NodeFacts) -> Run:
     axis = node.get("axis", 1)
-    return lambda x: x.reshape(math.prod(x.shape[: axis if axis >= 0 else x.ndim + axis]), -1) if x.size else x.reshape(
-        math.prod(x.shape[:axis]), math.prod(x.shape[axis:])
+    return lambda x: (
+        x.reshape(math.prod(x.shape[: axis if axis >= 0 else x.ndim + axis]), -1)
+        if x.size
+        else x.reshape(math.prod(x.shape[:axis]), math.prod(x.shape[axis:]))
     )
 
 
@@ -448,7 +451,9 @@ def _pad(node: NodeFacts) -> Run:
         widths = [(0, 0)] * x.ndim
         for k, a in enumerate(chosen):
             widths[a] = (given[k], given[k + len(chosen)])
-        cut = tuple(slice(max(-before, 0), n - max(-after, 0)) for n, (before, after) in zip(x.shape, widths, strict=True))
+        cut = tuple(
+            slice(max(-before, 0), n - max(-after, 0)) for n, (before, after) in zip(x.shape, widths, strict=True)
+        )
         widths = [(max(before, 0), max(after, 0)) for before, after in widths]
         if mode != "constant":
             return np.pad(x[cut], widths, mode=names[mode])  # type: ignore[call-overload]

@@ -43,7 +43,13 @@ def write_whole(target: Path, data: bytes) -> None:
         finally:
             partial.unlink(missing_ok=True)
     except OSError as error:
-        why = "this is a folder: name a file in it" if target.is_dir() else "the file that was there, if any, is unchanged"
+        why = (
+            "this is a folder: name a file in it"
+            if target.is_dir()
+            else "the file that was there, if any, is unchanged"
+        )
         if not target.parent.is_dir():
             why = f"there is no folder {target.parent}: make it first"
-        raise FileError(message("onnx.export", f"{target} could not be written: {error.strerror}", remedy=why)) from None
+        raise FileError(
+            message("onnx.export", f"{target} could not be written: {error.strerror}", remedy=why)
+        ) from None

@@ -60,9 +60,7 @@ def write(b: Builder, r: Recurrence) -> list[Term]:
     if r.lengths is not None:
         # ONNX leaves zeros for a sequence of no steps; here it ends with the states it began with
         none = b.unsqueeze(b.op("Equal", r.lengths, b.constant(np.zeros((), r.lengths.dtype)), dtype=BOOL), 1)
-        last = [
-            f if s is None else b.op("Where", none, s, f, dtype=dtype) for s, f in zip(r.states, last, strict=True)
-        ]
+        last = [f if s is None else b.op("Where", none, s, f, dtype=dtype) for s, f in zip(r.states, last, strict=True)]
     return [b.squeeze(y, 1), *last]
 
 
@@ -160,7 +158,9 @@ def _scan(b: Builder, r: Recurrence) -> list[Term]:
     for group in products:
         operand = group[0].args[1].serial
         if operand in inputs:
-            whole = b.op("MatMul", inputs[operand], members.transposed([leaves[n.args[0].serial] for n in group]), ndim=3)
+            whole = b.op(
+                "MatMul", inputs[operand], members.transposed([leaves[n.args[0].serial] for n in group]), ndim=3
+            )
             step = declare(f"{group[0].args[1].name}.products", dtype, 2)
             scanned.append((whole, step))
             for node, part in zip(group, _cut(body, step, group, leaves, members), strict=True):
@@ -238,9 +238,7 @@ def _products(nodes: Sequence[Node], leaves: dict[int, str], members: _Members) 
     return [sorted(g, key=lambda n: members.index(leaves[n.args[0].serial])) for g in groups.values()]
 
 
-def _cut(
-    body: Builder, whole: Term, group: Sequence[Node], leaves: dict[int, str], members: _Members
-) -> list[Term]:
+def _cut(body: Builder, whole: Term, group: Sequence[Node], leaves: dict[int, str], members: _Members) -> list[Term]:
     """The parts of a product of several members."""
     if len(group) == 1:
         return [whole]

@@ -6,7 +6,8 @@
     o = f(W_o x + R_o h + P_o c' + b_o)
     h' = o h(c')
 
-`clip` bounds what goes into an activation. `input_forget` sets f = 1 - i.
+`clip` bounds the sums that go into f and g; as in ONNX Runtime and OpenVINO, c' goes into h as it is. `input_forget` sets
+f = 1 - i.
 """
 
 from __future__ import annotations
@@ -124,7 +125,7 @@ def cell_of(kind: str, activations: tuple[Activation, ...], limit: float, way: s
             return h
 
         return gru_reset_before
-    squash, show = rest
+    squash, show = rest[0], *_functions(activations[2:], 0.0)
     coupled = way == "coupled"
     if peephole:
 
@@ -197,7 +198,9 @@ def _recurrent(node: NodeFacts) -> Run:
         out = []
         for d in range(directions):
             chosen = cell_of(kind, activations[d], limit, setting, P is not None)
-            out.append((chosen, _families(kind, chosen, W[d], R[d], None if B is None else B[d], None if P is None else P[d])))
+            out.append(
+                (chosen, _families(kind, chosen, W[d], R[d], None if B is None else B[d], None if P is None else P[d]))
+            )
         return out
 
     places = [k for k in (1, 2, 3, 7) if k < len(node.inputs) and node.inputs[k]]
@@ -206,7 +209,9 @@ def _recurrent(node: NodeFacts) -> Run:
         weights = {k: _real(node.constants[k]) for k in places}
         ready = prepare(*(weights.get(k) for k in (1, 2, 3, 7)))
 
-    def run(X: Any, W: Any, R: Any, B: Any = None, lengths: Any = None, h0: Any = None, c0: Any = None, P: Any = None) -> Any:
+    def run(
+        X: Any, W: Any, R: Any, B: Any = None, lengths: Any = None, h0: Any = None, c0: Any = None, P: Any = None
+    ) -> Any:
         dtype = X.dtype
         X, h0, c0 = _real(X), _real(h0), _real(c0)
         parts = ready if ready is not None else prepare(*map(_real, (W, R, B, P)))

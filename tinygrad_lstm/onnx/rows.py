@@ -198,8 +198,8 @@ def _expression(b: Builder, node: ast.expr, scope: dict[str, Any]) -> Any:
     match node:
         case ast.Name(id=name):
             return scope[name]
-        case ast.Constant(value=value):
-            return value
+        case ast.Constant(value=number):
+            return number
         case ast.UnaryOp(op=ast.USub(), operand=operand):
             value = of(operand)
             return b.op("Neg", value) if isinstance(value, Term) else -value
@@ -424,12 +424,16 @@ def _put(b: Builder, call: Call) -> Term:
     """What `tl.pad` does: slices filled, zeros around."""
     index, shape = call.attr["index"], call.attr["shape"]
     index = index if isinstance(index, tuple) else (index,)
-    if len(index) != len(shape) or not all(isinstance(i, slice) and i.step in (None, 1) and i.stop is not None for i in index):
+    if len(index) != len(shape) or not all(
+        isinstance(i, slice) and i.step in (None, 1) and i.stop is not None for i in index
+    ):
         raise Unexplained("entries put into zeros have a translation only as padding")
     before = [b.size(i.start or 0) for i in index]
     after = [b.op("Sub", b.size(n), b.size(i.stop)) for n, i in zip(shape, index, strict=True)]
     zero = b.constant(np.zeros((), call.args[0].dtype))
-    return b.op("Pad", call.args[0], b.op("Concat", *before, *after, axis=0), zero, ndim=call.args[0].ndim, mode="constant")
+    return b.op(
+        "Pad", call.args[0], b.op("Concat", *before, *after, axis=0), zero, ndim=call.args[0].ndim, mode="constant"
+    )
 
 
 @row("cross_entropy")
@@ -543,8 +547,10 @@ def _gather_several(b: Builder, x: Term, kinds: list[Any], chosen: list[tuple[in
 
 
 def _is_mask(part: Any) -> bool:
-    return isinstance(part, bool) or (isinstance(part, Term | np.ndarray) and part.dtype == BOOL) or (
-        isinstance(part, Filled) and part.value.dtype == BOOL
+    return (
+        isinstance(part, bool)
+        or (isinstance(part, Term | np.ndarray) and part.dtype == BOOL)
+        or (isinstance(part, Filled) and part.value.dtype == BOOL)
     )
 
 
