@@ -44,8 +44,12 @@ WAYS = {
 CONTENTS = """# Chapters
 
 From a derivative to networks that translate. You need Python, NumPy, and what a derivative is; everything else is said
-when it is needed. Each chapter is a script of `examples/` that runs in at most two minutes on two cores, and opens as a
-notebook in editors that know `# %%` cells.
+when it is needed. Chapters 1 to 5 explain: derivatives by machine, networks with a loop, why they forget, and how an
+LSTM does not. Chapters 6 to 9 put it to work: on text, labels, speech and translation. Chapter 10 is about a cell of your
+own, chapter 11 about values that come one at a time.
+
+Each chapter is a script of `examples/` that runs in at most two minutes on two cores, and opens as a notebook in editors
+that know `# %%` cells.
 """
 OUTPUT = {"en": "It prints:", "zh": "运行结果："}
 

@@ -30,6 +30,7 @@ VERBATIM = re.compile(r"```.*?^```|\$\$.*?\$\$|(?<!`)`[^`\n]+`(?!`)|\$[^$\n]+\$"
 PICTURE = re.compile(r"^!\[([^\]]+)\]\(([^)\s]+)\)$", re.M)
 AT_THE_END = re.compile(r'\n*^if __name__ == "__main__":\n(?: .*\n?)+', re.M)
 RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+TIMES = "\u00a0×\u00a0"  # a number is not broken over lines
 RESULTS, PRINTED = "results.json", "printed.txt"
 
 Results = Mapping[str, float | str]
@@ -116,7 +117,7 @@ def fill(text: str, results: Results) -> str:
 
     def value(match: re.Match[str]) -> str:
         number = format(results[match[1]], match[2] or "")
-        return re.sub(r"^(-?[\d.]+)e([+-]\d+)$", lambda m: f"{m[1]} × 10{str(int(m[2])).translate(RAISED)}", number)
+        return re.sub(r"^(-?[\d.]+)e([+-]\d+)$", lambda m: f"{m[1]}{TIMES}10{str(int(m[2])).translate(RAISED)}", number)
 
     def inside(verbatim: str) -> str:
         if not verbatim.startswith("```"):

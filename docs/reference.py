@@ -26,7 +26,7 @@ PAGES = [
     ("gradients", "Gradients", ["gradients"], "Functions that give gradients, and their check by finite differences."),
     ("cells", "Cells", ["cell", "cells"], "Declare a cell; the built-in cells. More pictures: [gallery](../gallery/README.md)."),
     ("nn", "Layers", ["nn.layers", "nn.module", "nn.recurrent"], "`tl.nn`: modules with torch's names."),
-    ("functional", "Losses", ["nn.functional", "nn.ctc"], "`tl.nn.functional`: losses, and what layers compute; `relu` is `tl.relu`."),
+    ("functional", "Losses", ["nn.functional", "nn.ctc"], "`tl.nn.functional`: losses, and what layers compute (`relu` is in `tl`)."),
     ("init", "Initialisation", ["init"], "`tl.init`: the values that parameters start with."),
     ("optim", "Optimisers", ["optim"], "`tl.optim`: torch's update rules, clipping, and schedules of the learning rate."),
     ("training", "Training and files", ["train", "checkpoint"], "The training loop, and one file for all of a run."),

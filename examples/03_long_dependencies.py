@@ -82,9 +82,10 @@ def sentences(gap: int, count: int, stream: np.ndarray, rng: np.random.Generator
 #
 # They differ only in their *cell*, which is what happens in one step: that of the plain recurrent network (RNN); the
 # *gated recurrent unit* (GRU; Cho et al. 2014); and the *long short-term memory* (LSTM; Hochreiter & Schmidhuber 1997),
-# which carries a second state beside $h$, the *cell state* $c$. The latter two have *gates*: numbers between 0 and 1,
-# computed anew at every step, that say how much of the old state is kept. The next chapter takes an LSTM apart. Both
-# start with these gates almost open, as is good practice: a memory that is lost at once cannot be found worth keeping.
+# which carries a second state beside $h$, the *cell state* $c$. The latter two have *gates*, numbers between 0 and 1
+# that are computed anew at every step; one gate of each says how much of the old state is kept. It starts almost open,
+# as is good practice: a memory that is lost at once cannot be found worth keeping. The next chapter takes an LSTM
+# apart.
 
 # %%
 CELLS = {"RNN": tl.cells.rnn, "GRU": tl.cells.gru, "LSTM": tl.cells.lstm}
@@ -254,9 +255,9 @@ def main(quick: bool = False, seed: int = 0, folder: str | Path = "pictures") ->
 #
 # This is what training has to start from. The RNN's gradient shrinks to {rnn_factor:.2f} of itself at every word;
 # {distance} words back, {rnn_left:.0e} of it is left. The country does influence the answer, but what comes back to it
-# is lost beside what comes back to the later words. Of the GRU's gradient {gru_left:.2g} is left, and of the LSTM's,
-# from cell state to cell state, {lstm_left:.2g}. (More than 1 means that ways through $h$ join the way along the cell
-# state. A gradient that is too long is easily cured: it is clipped. One that has vanished is not.)
+# is lost beside what comes back to the later words. The GRU's gradient is {gru_left:.2g} times what it was, and the
+# LSTM's, from cell state to cell state, {lstm_left:.2g} times. (A factor above 1 means that ways through $h$ join the
+# way along the cell state. A gradient that is too long is easily cured: it is clipped. One that has vanished is not.)
 #
 # The map shows every pair of steps: on the diagonal a step and itself, in the lower left corner the last word and the
 # first.
@@ -264,11 +265,11 @@ def main(quick: bool = False, seed: int = 0, folder: str | Path = "pictures") ->
 # ![The RNN before training. In the map only a band along the diagonal is bright; where it is darkest, the norm is below
 # $10^{-12}$.](03_long_dependencies/rnn.svg)
 #
-# In the trained LSTM the gradient reaches the first words: {longest} words back, {lstm_open:.2g} of it is left. Of its
-# three curves, the solid one belongs to $h$, which is computed anew at every step; the dashed one to the cell state
-# $c$; the dash-dotted one to $c$ as well, but only by the way along $c$ itself.
+# In the trained LSTM the gradient reaches the first words: {longest} words back it is {lstm_open:.2g} times what it
+# was. Of its three curves, the solid one belongs to $h$, which is computed anew at every step; the dashed one to the
+# cell state $c$; the dash-dotted one to $c$ as well, but only by the way along $c$ itself.
 #
-# ![The LSTM after training. In the map, of its cell state, nothing is dark.](03_long_dependencies/lstm.svg)
+# ![The LSTM after training. The map is that of its cell state; nothing in it is dark.](03_long_dependencies/lstm.svg)
 #
 # ## It is the learning that fails, not the memory
 #

@@ -108,7 +108,7 @@ def draw_a_gate(folder: Path) -> None:
 # The line along the top is the *cell state* $c$. It runs through the whole chain like a conveyor belt. Each step does
 # two things to it: the forget gate may take something off (times $f$), the input gate may put something on (plus
 # $i * g$). With $f = 1$ and $i = 0$ it does not change at all, for as many steps as one likes. (The forget gate was
-# added by Gers, Schmidhuber & Cummins, 2000; before, nothing could be taken off.)
+# added by Gers, Schmidhuber & Cummins, 2000; before, the state could only be added to.)
 #
 # Let us see that. We set the weights of an LSTM with one unit by hand. It has three inputs: a value, and two buttons,
 # *store* and *drop*. Its input gate is shut unless *store* is pressed; its forget gate is open unless *drop* or *store*

@@ -298,12 +298,12 @@ def main(quick: bool = False, seed: int = 0, folder: str | Path = "pictures") ->
 # ![One unit over the story. A gate is yellow where it is open and dark where it is shut; candidate and state are blue above
 # zero and red below.](05_step_by_step/unit.svg)
 #
-# This is the unit whose cell state depends most on who the subject is: for {share:.0%} of its variance. Look at its
-# forget gate. It is open at Tom's name, who is only called. At Ben's, who comes in, it is shut, and the old value is
-# gone; what the cell state holds from then on, the input gate and the candidate have written. (It may also shut where
-# the answer names the subject once more: to drop Anna and store Anna does no harm.) Over all unseen stories the gate is
-# {forget_replaced:.2f} on average where a new subject comes in, {forget_called:.2f} where somebody is only called, and
-# {forget_elsewhere:.2f} at words that are no names.
+# This is the unit whose cell state depends most on who the subject is: {share:.0%} of its variance lies between the
+# eight persons. Look at its forget gate. It is open at Tom's name, who is only called. At Ben's, who comes in, it is
+# shut, and the old value is gone; what the cell state holds from then on, the input gate and the candidate have
+# written. (It may also shut where the answer names the subject once more: to drop Anna and store Anna does no harm.)
+# Over all unseen stories the gate is {forget_replaced:.2f} on average where a new subject comes in, {forget_called:.2f}
+# where somebody is only called, and {forget_elsewhere:.2f} at words that are no names.
 #
 # ![The story, every word coloured by that cell state: blue above zero, red below.](05_step_by_step/text.svg)
 #

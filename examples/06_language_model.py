@@ -61,7 +61,7 @@ def ngram_bits(training: np.ndarray, held_out: np.ndarray, size: int) -> dict[in
 # Every character has 32 numbers of its own (an [embedding](02_recurrent.md), learned like all else), an LSTM reads them
 # one after the other, and a linear layer turns its output at every step into scores of the next character. A softmax of
 # the scores gives the probabilities. The forget gates get a bias of 1 at the start, so that they are
-# [mostly open](04_memory_block.md).
+# [rather open than shut](04_memory_block.md).
 
 
 # %%
@@ -136,14 +136,14 @@ def train(model: Writer, training: np.ndarray, held_out: np.ndarray, steps: int)
 # The best n-gram model looks back {best_n:.0f} characters and needs {ngram:.2f} bits per character. The LSTM, which may
 # remember as far as it likes, needs {lstm:.2f}.
 #
-# ![Bits per character while training: pale for every piece of text, strong for their running mean, dots for the held-out
+# ![Bits per character while training: faint for every piece of text, bold for their running mean, dots for the held-out
 # files. The dotted lines are n-gram models.](06_language_model/learning.svg)
 #
 # ## Writing
 #
-# Now the network writes: it gets a beginning, gives probabilities for the next character, one is drawn, and becomes the
-# next input. The *temperature* says how daring the choice is. The scores are divided by it before the softmax: below 1 the
-# probable becomes more probable still, at 1 the network writes as its probabilities say.
+# Now the network writes: it gets a beginning and gives probabilities for the next character; one is drawn by them and
+# becomes the next input. The *temperature* says how daring the choice is. The scores are divided by it before the
+# softmax: below 1 the probable becomes more probable still, at 1 the network writes as its probabilities say.
 
 
 # %%
@@ -170,19 +170,19 @@ def excerpt(text: str, length: int = 400) -> str:
 
 
 def share_known(text: str, training: str) -> float:
-    """How many of the words of a text, those of four letters or more, are words of the training part as well."""
+    """How many of the words of a text, of four letters or more, are words of the training part as well."""
     known, words = set(re.findall(r"[A-Za-z]{4,}", training)), re.findall(r"[A-Za-z]{4,}", text)
     return sum(word in known for word in words) / max(1, len(words))
 
 
 # %% [markdown]
-# At temperature 0.5 (lines of more than 80 characters are cut):
+# At temperature 0.5, the first 400 characters (of long lines only the beginning):
 #
 # ```text
 # {sample_cautious}
 # ```
 #
-# At temperature 1.0:
+# At temperature 1:
 #
 # ```text
 # {sample_daring}
@@ -229,11 +229,11 @@ def facts(text: str) -> dict[str, np.ndarray]:
 # Then the network reads the text, and we look how closely each unit follows each of the three: the correlation $r$, 1 if
 # it rises and falls with it exactly, -1 if it falls when the other rises, 0 if it has nothing to do with it. A unit that
 # was the best of {units:.0f} on a text is partly so by luck. So it is chosen on the first half of the text, and judged on
-# the second. And it is compared with the best unit of the same network before training: a unit that happens to react to
-# blanks follows the indentation without having learned anything.
+# the second. And it is compared with the best unit of the same network before training: one that happens to react to
+# blanks may follow the indentation without having learned anything.
 #
 # The cell state is no output of the layer. `tl.record(layer, "c")` opens a recording of it: what is called `c` in the
-# equations of the cell, at every step, while the layer runs.
+# equations of the cell, at every step, while the layer runs. We take its tanh, as the cell does for its output.
 
 
 # %%
@@ -287,12 +287,16 @@ def search(model: Writer, known: tl.data.Vocabulary, text: str) -> dict[str, tup
 
 # %%
 def passage(text: str, length: int = 700, columns: int = 64) -> tuple[int, int]:
-    """Beginning and end of some short lines in which all three facts change a lot; in the second half of the text."""
+    """Beginning and end of some short lines, in the second half, in which all three facts change a lot."""
     spreads = facts(text).values()
     half = text.index("\n", len(text) // 2) + 1
     begins = [text.rfind("\n", 0, k) + 1 for k in range(half, len(text) - length, 50)]
-    narrow = [k for k in begins if max(map(len, text[k : k + length].split("\n"))) <= columns] or begins
-    best = max(narrow, key=lambda k: float(np.prod([v[k : k + length].std() / (1 + v.std()) for v in spreads])))
+
+    def worth(k: int) -> tuple[bool, bool, float]:
+        change = float(np.prod([fact[k : k + length].std() for fact in spreads]))
+        return change > 0, max(map(len, text[k : k + length].split("\n"))) <= columns, change
+
+    best = max(begins, key=worth)
     return best, text.rfind("\n", best, best + length) + 1
 
 

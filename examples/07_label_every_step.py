@@ -44,6 +44,7 @@ F = tl.nn.functional
 # %%
 KINDS = ["space", "name", "number", "operator", "string", "comment"]
 STRING = KINDS.index("string")
+COLUMNS = 72  # of the pictures of text
 KIND = {token.NAME: 1, token.NUMBER: 2, token.OP: 3, token.STRING: STRING, tokenize.COMMENT: 5}
 
 
@@ -219,8 +220,8 @@ def probabilities(model: Labeller, source: Source) -> np.ndarray:
 # %% [markdown]
 # ## Right by distance
 #
-# Now the question of the chapter: of all characters that are 1, 2, 4, ... behind an opening quote, still within the
-# same string, how many are recognised as a string?
+# Now the question of the chapter: of all characters that are 1, 2 or 3, 4 to 7, ... behind an opening quote, still within
+# the same string, how many are recognised as a string?
 #
 # ![How many of the characters of strings are recognised, against their distance from the opening quote, on a logarithmic
 # axis: the table, the RNN and the LSTM.](07_label_every_step/distance.svg)
@@ -244,14 +245,16 @@ def by_distance(right: np.ndarray, source: Source) -> tuple[np.ndarray, np.ndarr
 # more behind its opening quote, it is {table_far:.1%}, {rnn_far:.1%} and {lstm_far:.1%}.
 #
 # The pictures show lines of a held-out file, at most 500 characters of one string. Of all that begin a hundred or more
-# behind the opening quote they are those where the LSTM is surer than the RNN by most; the quote is {behind} characters
-# before them. Everything in them belongs to the string. The bluer a character, the surer the network is of that.
+# behind the opening quote (and are not too wide to be drawn) they are those where the LSTM is surer than the RNN by most;
+# the quote is {behind} characters before them. Everything in them belongs to the string. The bluer a character, the surer
+# the network is of that.
 #
-# ![The RNN far inside a long string: where it is pale, it takes the text for something else.](07_label_every_step/rnn.svg)
+# ![The RNN far inside a long string: where the blue is missing, it takes the text for something
+# else.](07_label_every_step/rnn.svg)
 #
 # ![The LSTM on the same piece.](07_label_every_step/lstm.svg)
 #
-# ![The loss while training, on a logarithmic axis: pale for every step, strong for the running
+# ![The loss while training, on a logarithmic axis: faint for every step, bold for the running
 # mean.](07_label_every_step/losses.svg)
 
 
@@ -261,10 +264,10 @@ def where_they_differ(source: Source, rnn: np.ndarray, lstm: np.ndarray, length:
     far = (source.kinds == STRING) & (source.distance >= 100)
     begins = np.flatnonzero((source.ids[:-1] == source.known.encode("\n")[0]) & far[1:]) + 1
     changes = np.append(np.flatnonzero(np.diff(source.kinds)) + 1, len(source.kinds))
-    ends = np.minimum(begins + length, changes[np.searchsorted(changes, begins, side="right")])
-    gains = np.append(0, np.cumsum(lstm - rnn))
-    best = (gains[ends] - gains[begins]).argmax()
-    return slice(int(begins[best]), int(ends[best]))
+    last = np.minimum(begins + length, changes[np.searchsorted(changes, begins, side="right")])
+    pieces = [slice(int(k), source.text.rfind("\n", k, n) + 1) for k, n in zip(begins, last, strict=True)]
+    narrow = [piece for piece in pieces if max(map(len, source.text[piece].split("\n"))) <= COLUMNS]
+    return max(narrow, key=lambda piece: float((lstm - rnn)[piece].sum()))
 
 
 def main(quick: bool = False, seed: int = 0, folder: str | Path = "pictures") -> dict[str, float | str]:
@@ -305,7 +308,7 @@ def main(quick: bool = False, seed: int = 0, folder: str | Path = "pictures") ->
     results["behind"] = str(test.distance[shown.start])
     for name, values in surely.items():
         title = f"{name}: how surely a string"
-        tl.plot.text(test.text[shown], values[shown], limit=1.0, columns=80, title=title).save(
+        tl.plot.text(test.text[shown], values[shown], limit=1.0, columns=COLUMNS, title=title).save(
             folder / f"{name.lower()}.svg"
         )
     return results

@@ -220,7 +220,7 @@ def difference_alone(model: Listener, frames: np.ndarray, lengths: np.ndarray) -
 # utterances: who speaks can mostly be told without listening to how the vowel changes. The LSTM that reads forwards
 # names {forwards:.1%} rightly, the one that reads from both ends {accuracy:.1%}.
 #
-# ![The loss while training, on a logarithmic axis: pale for every step, strong for the running
+# ![The loss while training, on a logarithmic axis: faint for every step, bold for the running
 # mean.](08_speech/losses.svg)
 
 

@@ -113,10 +113,10 @@ def packed(texts: Sequence[str], known: tl.data.Vocabulary) -> tuple[np.ndarray,
 #
 # $$w_{ts} = \mathrm{softmax}_s(m_s \cdot A\,o_t), \qquad r_t = \sum_s w_{ts}\, m_s$$
 #
-# Then $\tanh(B\,[o_t, r_t])$, of the two vectors side by side, takes the place of $o_t$. The matrices $A$ and $B$ are
-# learned. They are all that is added to the plain translator by `attention=True`, and it happens after the recurrence, so
-# that the decoder's LSTM still runs over all steps in one go while training. The sums are written with `einsum`: `b`
-# counts the texts of a batch, `t` the steps of the decoder, `s` those of the encoder, `h` the numbers of a vector.
+# Then $\tanh(B\,[o_t, r_t] + b)$, of the two vectors side by side, takes the place of $o_t$. $A$, $B$ and $b$ are learned;
+# they are all that `attention=True` adds to the plain translator. It happens after the recurrence, so that the decoder's
+# LSTM still runs over all steps in one go while training. The sums are written with `einsum`: `b` counts the texts of a
+# batch, `t` the steps of the decoder, `s` those of the encoder, `h` the numbers of a vector.
 
 
 # %%
@@ -307,7 +307,7 @@ def main(quick: bool = False, seed: int = 0, folder: str | Path = "pictures") ->
     marks = [target[0] for target in targets]
     results: dict[str, Any] = {"days": float(len(days)), "bar": 0.3 if quick else 0.99}
     print(f"dates in {len(LANGUAGES)} languages, {len(training):,} days to learn from, {len(test):,} to be tested on")
-    print(f"  guessing a day                 {1 / len(days):8.3%}")
+    print(f"  {'guessing a day':<34} {1 / len(days):8.3%}")
 
     runs, models, shown = {}, {}, {}
     steps = {"plain": 100, "attention": 300} if quick else {"plain": 2000, "attention": 800}
@@ -325,7 +325,7 @@ def main(quick: bool = False, seed: int = 0, folder: str | Path = "pictures") ->
     results["reached"] = float(worst >= results["bar"])
     who = "by attention" if quick else "by both"
     reached = f"reached {who}" if results["reached"] else "missed"
-    print(f"  the bar                          {results['bar']:6.1%}   {reached}")
+    print(f"  {'the bar':<34} {results['bar']:6.1%}   {reached}")
     for name, mistake in shown.items():
         print(f"a mistake of {name}: {mistake}")
 

@@ -233,7 +233,7 @@ def train(cell: Any, steps: int, seed: int) -> tuple[float, tl.train.Fit]:
 # with a bias of 1, so that they remember rather than forget at first (Jozefowicz, Zaremba and Sutskever 2015). The GRU has
 # none by that name and starts without.
 #
-# ![The error while the five cells learn to add, on a logarithmic axis: pale for every step, strong for the running mean;
+# ![The error while the five cells learn to add, on a logarithmic axis: faint for every step, bold for the running mean;
 # the dotted line is what one gets for always saying 1.](10_your_own_cell/adding.svg)
 #
 # On sequences never seen, the refined gate ends at an error of {refined:.1e}, the coupled gates at {lstm_coupled:.1e}, the

@@ -1,5 +1,6 @@
 """Compiled loops against the interpreter, and what they promise: the same bits in any company."""
 
+import gc
 import re
 from pathlib import Path
 
@@ -289,8 +290,9 @@ def test_a_gradient_that_nobody_wants_is_not_computed(rng, monkeypatch):
     """The input's gradient is a product as large as a weight's; the others have the same bits without it."""
     layer = tl.nn.GRU(5, 6, seed=0)
     asked = []
-    plain = execute.After.input
-    monkeypatch.setattr(execute.After, "input", lambda self, k: asked.append(k) or plain(self, k))
+    plain = execute.After._input
+    monkeypatch.setattr(execute.After, "_input", lambda self, k, *rest: asked.append(k) or plain(self, k, *rest))
+    execute._forms.clear()
     found = []
     for requires_grad in (True, False):
         layer.zero_grad()
@@ -299,3 +301,22 @@ def test_a_gradient_that_nobody_wants_is_not_computed(rng, monkeypatch):
         assert (x.grad is not None) is requires_grad
         found.append([p.grad.numpy().tobytes() for p in layer.parameters()])
     assert asked == [0] and found[0] == found[1]
+
+
+def test_what_one_keeps_of_a_call_is_not_written_to_by_the_next(rng):
+    """Outputs and gradients lie in memory that is used again, but only once nobody holds them, or a part of them."""
+    layer = tl.nn.LSTM(20, 20, seed=0)
+    kept, copies = [], []
+    for k in range(6):
+        layer.zero_grad()
+        x = tl.tensor(rng.standard_normal((7, 3, 20)), dtype=np.float32, requires_grad=True)
+        out, (h, _) = layer(x)
+        (out**2).sum().backward()
+        found = [out.numpy(), out.numpy()[2, 1:], h.numpy(), x.grad.numpy()[:, 0], *(p.grad.numpy() for p in layer.parameters())]
+        kept.append(found[k % 2 :: 2])
+        copies.append([a.copy() for a in kept[-1]])
+        del found, out, h, x
+        gc.collect()
+    assert all(np.array_equal(a, b) for one, other in zip(kept, copies, strict=True) for a, b in zip(one, other, strict=True))
+    addresses = {a.__array_interface__["data"][0] for one in kept for a in one}
+    assert len(addresses) == sum(map(len, kept))

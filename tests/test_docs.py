@@ -317,7 +317,8 @@ def test_what_is_no_script_of_cells_is_refused(script, said):
 def test_numbers_are_written_as_on_paper():
     results = {"small": 2.66e-30, "large": 1e6, "one": 1.0, "word": "1e-3x"}
     text = "{small:.1e} {large:.0e} {one:.1e} {one:.1%} {word}, `{small}`"
-    assert chapters.fill(text, results) == "2.7 × 10⁻³⁰ 1 × 10⁶ 1.0 × 10⁰ 100.0% 1e-3x, `{small}`"
+    expected = "2.7 × 10⁻³⁰ 1 × 10⁶ 1.0 × 10⁰ 100.0% 1e-3x, `{small}`".replace(" × ", "\u00a0×\u00a0")
+    assert chapters.fill(text, results) == expected
 
 
 def test_an_unknown_result_is_refused():

@@ -108,7 +108,14 @@ def swapped(x, y, /, h, z, *, W, U, V, b):
     return z, new
 
 
-OWN = [slstm, timed, crossed, average, attentive, wide, shifted, delayed, swapped]
+@tl.cell(x="n", p="n", q="n", r="n", s="n", t="n", **{"W": "n n", "U": "n n", "b": "n"})
+def restless(x, /, p, q, r, s, t, *, W, U, b):
+    """Five states: one stays, three move, the last is made of the first two."""
+    g = tanh(W @ x + U @ p + b)
+    return r, q, p, t, g * tanh(q)
+
+
+OWN = [slstm, timed, crossed, average, attentive, wide, shifted, delayed, swapped, restless]
 CELLS = [*BUILT_IN, *OWN]
 each_cell = pytest.mark.parametrize("cell", CELLS, ids=lambda c: c.name)
 
@@ -529,6 +536,12 @@ def test_pdf_holds_the_words_and_a_right_table_of_places():
     assert b"<73> Tj" in stream  # sigma, in the font Symbol
 
 
+def test_pdf_with_chinese_letters_holds_no_hour():
+    if shutil.which("dot") is None:
+        pytest.skip("letters that the embedded fonts lack are set by a dot on PATH")
+    assert b"/CreationDate (D:19700101000000Z" in draw(chinese).pdf()
+
+
 def test_without_a_dot_program_everything_works(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     for drawing in (draw(cells.lstm), draw(tl.tensor([1.0], requires_grad=True, name="门") * 2)):
@@ -594,6 +607,7 @@ SCALAR = tl.tensor([1.0], requires_grad=True) * 2
     [
         (lambda: draw(3), tl.ArgumentError, "cannot draw number 3"),
         (lambda: draw([]), tl.ArgumentError, "cannot draw"),
+        (lambda: draw(tl.nn.Linear), tl.ArgumentError, r"cannot draw the class Linear\n  make one of it first"),
         (lambda: draw(cells.lstm, highlight="q"), tl.ArgumentError, r"no quantity 'q'.*\n.*it has: i, f, g, o, c, h"),
         (lambda: draw(cells.lstm, highlight=3), tl.ArgumentError, "highlight is a name"),
         (lambda: draw(cells.lstm, steps=0), tl.ArgumentError, "at least 1"),
@@ -905,3 +919,49 @@ def test_an_input_that_is_the_output():
     memory = Memory(passing)
     assert memory.stray == [] and {w.source.name for w in memory.wires} == {"y", "h"}
     assert texts(draw(passing)).count("yt") + texts(draw(passing)).count("y") == 2
+
+
+def boxes(drawing):
+    """The keys of everything in a picture of a cell -> its left and right end, and the size of its letters."""
+    found = {}
+    for key, facts in re.findall(r'^  "([^"]*)" \[(.*)\]$', drawing.dot, re.M):
+        x, width, size = (float(re.search(rf'{k}="?(-?[\d.]+)', facts)[1]) for k in ("pos", "width", "fontsize"))
+        found[key] = (x - 36 * width, x + 36 * width, size)
+    return found
+
+
+@pytest.mark.parametrize("options", [{"rolled": True}, {"steps": 3}, {"steps": 3, "detail": True}], ids=str)
+def test_a_step_stands_on_all_of_its_inputs(options):
+    @tl.cell(x="n", gap_length="n", 上下文="n", y="n", z="n", h="n")
+    def many(x, gap_length, 上下文, y, z, /, h):
+        return x + gap_length + 上下文 + y * z + h
+
+    found = boxes(draw(many, **options))
+    step, lead = ("step", "") if "rolled" in options else ("2 step", "2 ")
+    left, right, _ = found[step]
+    for name in ("x", "gap_length", "上下文", "y", "z"):
+        begin, end, _ = found[f"{lead}input {name}"]
+        assert left < (begin + end) / 2 < right
+
+
+@pytest.mark.parametrize("cell", BUILT_IN, ids=lambda c: c.name)
+def test_the_name_of_a_cell_stands_whole_in_its_step(cell):
+    drawing = draw(cell, rolled=True)
+    left, right, size = boxes(drawing)["step"]
+    assert cell.name in texts(drawing) and right - left > 0.52 * size * len(cell.name) and size >= 12
+
+
+def test_the_name_of_a_function_is_large_enough_to_read_at_half_the_size():
+    lazy = tl.elementwise("lazy_sigmoid", symbol="lazy_sigmoid", code="{0}", vjp=lambda g, y, x: (g,))
+
+    @tl.cell(x="input", h="hidden", **FAMILIES)
+    def lazily(x, /, h, *, W, U, b):
+        a = lazy(W.a @ x + U.a @ h + b.a)
+        e = tl.softplus(W.e @ x + U.e @ h + b.e)
+        return lazy(a * h) + e
+
+    found = {key.split()[0]: box for key, box in boxes(draw(lazily)).items() if not key.endswith("name")}
+    for key, letters in (("a", 12), ("e", 8), ("lazy_sigmoid", 12)):
+        left, right, size = found[key]
+        assert size >= 10 and right - left > 0.52 * size * letters
+    assert Memory(lazily).stray == []

@@ -99,9 +99,7 @@ def test_the_page_has_the_same_groups_around_opened_loops():
 def test_modules_called_at_every_step_lie_in_the_step_and_the_loop_in_its_module():
     inside = framed(draw(walk(4), values=False).dot)
     assert [f for n, f in inside if n == "@"] == [("Walker", f"step {t}", "head: Linear") for t in range(4)]
-    assert [f for n, f in inside if n == "lstm over time"] == [
-        ("Walker", f"step {t}", "cell: LSTMCell") for t in range(4)
-    ]
+    assert [f for n, f in inside if n == "lstm"] == [("Walker", f"step {t}", "cell: LSTMCell") for t in range(4)]
     shared = {n for n, f in inside if f == ("Walker",)}
     assert {"cell.weight_ih", "cell.weight_hh", "head.weight", "head.bias"} <= shared
 
@@ -132,6 +130,76 @@ def test_a_call_that_covers_part_of_a_loop_has_no_frame():
     assert {f"step {t}" for t in range(12)} <= labels and "Two" not in labels and "Linear" in labels
 
 
+class Attention(nn.Module):
+    """Three modules of one kind side by side."""
+
+    def __init__(self):
+        self.q, self.k, self.v = (nn.Linear(3, 3, seed=k) for k in range(3))
+
+    def forward(self, x):
+        q, k, v = self.q(x), self.k(x), self.v(x)
+        return tl.softmax(q @ k.T, axis=-1) @ v
+
+
+class Residual(nn.Module):
+    """Blocks one after another, each with weights of its own."""
+
+    def __init__(self, n):
+        self.blocks = [nn.Linear(3, 3, seed=k) for k in range(n)]
+
+    def forward(self, x):
+        for block in self.blocks:
+            x = x + tl.tanh(block(x))
+        return x
+
+
+def test_modules_of_one_kind_side_by_side_are_no_steps():
+    x = tl.tensor(np.ones((2, 3), np.float32), requires_grad=True, name="x")
+    drawing = draw(Attention()(x).sum())
+    around = {f for n, f in framed(drawing.dot) if n in ("@", "+") and len(f) > 1}
+    assert around == {("Attention", f"{name}: Linear") for name in "qkv"}
+    assert not [f for _, f in grouped(drawing.html) if any("step" in label for label in f)]
+
+
+def test_few_blocks_are_modules_and_many_are_layers():
+    few, many = (draw(Residual(n)(tl.ones((1, 3))).sum()) for n in (3, 8))
+    assert {f for n, f in framed(few.dot) if n == "@"} == {("Residual", f"blocks.{k}: Linear") for k in range(3)}
+    assert "step" not in few.dot + many.dot
+    inside = framed(many.dot)
+    assert {f for n, f in inside if n == "@"} == {("Residual", f"layer {k}", f"blocks.{k}: Linear") for k in (0, 1, 7)}
+    assert "layers 2 to 6" in [n for n, _ in inside] and "5 layers like the others" in many.svg
+    assert ("@", ("Residual", "layers 2 to 6", "layer 3", "blocks.3: Linear")) in grouped(many.html)
+
+
+def test_a_loop_whose_steps_hold_modules_of_one_kind():
+    attention, head = Attention(), nn.Linear(3, 3, seed=4)
+    h = tl.zeros((2, 3))
+    for t in range(9):
+        h = tl.tanh(head(attention(tl.full((2, 3), 0.1 * t))) + h)
+    frames = [f for _, f in framed(draw(h.sum()).dot)]
+    assert {f[0] for f in frames if f} == {"step 0", "step 1", "step 8"}
+    assert frames.count(("step 8", "Attention", "k: Linear")) == frames.count(("step 0", "Attention", "k: Linear")) > 1
+
+
+def test_after_an_optimiser_step_the_picture_is_that_of_the_old_numbers():
+    """New numbers of a parameter move its serial on; it is drawn before what read it, in the frames of its module."""
+    cell, head = nn.LSTMCell(2, 3, seed=0), nn.Linear(3, 1, seed=0)
+    optimizer = tl.optim.SGD([*cell.parameters(), *head.parameters()], lr=0.1)
+    h, _ = cell(tl.ones((1, 2)), (tl.zeros((1, 3)), tl.zeros((1, 3))))
+    loss = (head(h) ** 2).sum()
+    loss.backward()
+    before = draw(loss)
+    seen, page = framed(before.dot), data_of(before.html)
+    assert "f = σ" in column(page, "head") and "closed" not in " ".join(page["notes"])
+    optimizer.step()
+    after = draw(loss)
+    assert sorted(framed(after.dot)) == sorted(seen)
+    page = data_of(after.html)
+    assert sorted(grouped(after.html)) == sorted(seen)
+    assert "f = σ" not in column(page, "head") and "an optimiser has changed since" in " ".join(page["notes"])
+    assert all(a < k for k, args in enumerate(page["values"]["args"]) for a in args)
+
+
 def test_modules_side_by_side_and_once_more():
     first, second = nn.Linear(2, 2, seed=0), nn.Linear(2, 2, seed=1)
     x = tl.ones((1, 2))
@@ -139,6 +207,12 @@ def test_modules_side_by_side_and_once_more():
     assert [f for n, f in inside if n == "@"] == [("Linear",)] * 3
     frames = [f for n, f in inside if n == "weight"]
     assert sorted(frames) == [(), ("Linear",)], "a parameter that two calls read is in neither"
+
+
+def test_parameters_of_a_model_that_is_called_twice_are_told_apart():
+    model, x = Attention(), tl.ones((2, 3))
+    names = [n for n, f in framed(draw(model(model(x))).dot) if f == ()]
+    assert sorted(names) == sorted(["constant", *(f"{k}.{p}" for k in "qkv" for p in ("weight", "bias"))])
 
 
 def test_a_module_that_returns_what_it_was_given_has_no_frame():

@@ -164,8 +164,41 @@ def {{function}}(total, rounds, parts, meeting, part, next_part):
         for rest in (0, 0.01):
             time.sleep(rest)
             total = np.zeros(50, np.int64)
-            team.run_together(kernel, np.array([total.ctypes.data, 50, 0, 0], np.int64))
-            assert (total == n).all()
+            jobs = team.Jobs()
+            jobs.add_together(kernel, [team.At(0), 50])
+            jobs.add_together(kernel, [team.At(0), 50])
+            jobs.run(np.array([total.ctypes.data, 0]))
+            assert (total == 2 * n).all()
+            tl.set_num_threads(1)  # in the meantime: the threads that there are do it
+            jobs.run(np.array([total.ctypes.data, 0]))
+            assert (total == 2 * n + 2).all()
+            tl.set_num_threads(n)
+
+
+def test_jobs_run_one_after_the_other(any_threads):
+    """Each reads what the one before has written, all of it; a word is a number or a place in a memory."""
+    source = f"""from tinygrad_lstm.atomics import look, swap  # {native.atomics.fingerprint}
+
+
+def {{function}}(a, b, shift, n, lo, hi):
+    # b[i] = a[n - 1 - i] + shift
+    for i in range(lo, hi):
+        swap(b + 8 * i, look(a + 8 * (n - 1 - i)) + shift)
+"""
+    kernel, n = kernels.compile_pointer(source, "own_turning"), 1000
+    first, second = np.arange(n), np.zeros(n + 1, np.int64)
+    for threads_ in (1, 2, 4):
+        tl.set_num_threads(threads_)
+        there, back = team.Jobs(), team.Jobs()
+        there.add(kernel, [team.At(1), team.At(0, 8), 1000, n], n)
+        back.add(kernel, [team.At(0, 8), team.At(1), -1, n], n, at_least=300)
+        both, addresses = there + back, np.array([second.ctypes.data, first.ctypes.data, 0])
+        before = first.copy()
+        both.run(addresses)
+        assert second[0] == 0 and (second[1:] == before[::-1] + 1000).all() and (first == before + 999).all()
+        again = both.bound(addresses)
+        again(), again()
+        assert (first == before + 3 * 999).all()
 
 
 def test_many_callers_at_once(any_threads, rng):

@@ -99,6 +99,14 @@ def test_a_long_text_names_every_few_steps():
     assert 50 < len(places) < 120 and len({*np.diff(places)}) == 1
 
 
+def test_steps_are_counted_in_whole_numbers():
+    for picture in (tl.plot.gates(np.zeros((20, 2))), tl.plot.losses([2.0, 1.0]), tl.plot.lines({"a": np.arange(20)})):
+        ticks = picture.figure.axes[0].get_xticks()
+        np.testing.assert_array_equal(ticks, np.round(ticks))
+    ticks = tl.plot.lines({"a": ([0.0, 0.25, 1.0], [1, 2, 3])}).figure.axes[0].get_xticks()
+    assert np.any(ticks != np.round(ticks))
+
+
 @pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf])
 def test_what_is_no_number_is_left_blank(odd, gate):
     gate[2, 0, 1] = odd

@@ -182,38 +182,44 @@ ASLEEP, LOCK, STOP, MASK = 0, 8, 16, {LINE}
 
 
 """
-DISPATCH = """def {function}(board, function, words, n, pieces, helpers, release):
-    # The pieces of a job, taken as threads come; returns when all are done.
-    call, count = words.ctypes.data, words.size
-    if pieces == 0:
-        return
-    if pieces == 1:
-        invoke(function, call, count, 0, n)
-        return
-    swap(board + DONE, 0)
-    swap(board + FUNCTION, function)
-    swap(board + CALL, call)
-    swap(board + COUNT, count)
-    swap(board + N, n)
-    swap(board + PIECES, pieces)
-    swap(board + CORE, core())
-    swap(board + LEFT, pieces)
-    for k in range(min(helpers, pieces - 1)):
-        own = board + HELPERS + 2 * k * LINE
-        if look(own + ASLEEP) and swap(own + ASLEEP, 0):
-            lock_call(release, look(own + LOCK), 0)
-    mine = 0
-    while look(board + LEFT) > 0:
-        left = add(board + LEFT, -1)
-        if left > 0:
-            piece = pieces - left
-            invoke(function, call, count, n * piece // pieces, n * (piece + 1) // pieces)
-            mine += 1
-    turns = 0
-    while look(board + DONE) + mine < pieces:
-        turns += 1
-        if turns > 10_000:
-            give_way()
+DISPATCH = """def {function}(board, table, words, helpers, release):
+    # Jobs one after the other, a row each: function, first word, words, n, pieces, whether all pieces run at the same time.
+    # The pieces of a job are taken as threads come; the next job begins when all are done.
+    for j in range(table.shape[0]):
+        function, first, count, n, pieces = table[j, 0], table[j, 1], table[j, 2], table[j, 3], table[j, 4]
+        call = words.ctypes.data + first * 8
+        if table[j, 5]:  # its last two words: how many they are, and where they meet: at the word behind
+            n = pieces = min(n, helpers + 1)
+            words[first + count - 2], words[first + count - 1], words[first + count] = n, call + count * 8, 0
+        if pieces == 0:
+            continue
+        if pieces == 1 or helpers == 0:
+            invoke(function, call, count, 0, n)
+            continue
+        swap(board + DONE, 0)
+        swap(board + FUNCTION, function)
+        swap(board + CALL, call)
+        swap(board + COUNT, count)
+        swap(board + N, n)
+        swap(board + PIECES, pieces)
+        swap(board + CORE, core())
+        swap(board + LEFT, pieces)
+        for k in range(min(helpers, pieces - 1)):
+            own = board + HELPERS + 2 * k * LINE
+            if look(own + ASLEEP) and swap(own + ASLEEP, 0):
+                lock_call(release, look(own + LOCK), 0)
+        mine = 0
+        while look(board + LEFT) > 0:
+            left = add(board + LEFT, -1)
+            if left > 0:
+                piece = pieces - left
+                invoke(function, call, count, n * piece // pieces, n * (piece + 1) // pieces)
+                mine += 1
+        turns = 0
+        while look(board + DONE) + mine < pieces:
+            turns += 1
+            if turns > 10_000:
+                give_way()
 """
 HELP = """def {function}(board, k, acquire, patience):
     # A helper's life: take pieces; look for more for a while; sleep until there is some.

@@ -47,14 +47,14 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="tinygrad-lstm", description="Recurrent cells: train, draw, print.")
     commands = parser.add_subparsers(metavar="command", required=True)
 
-    demo = commands.add_parser("demo", help="train a character LSTM on Python's standard library: the main job")
-    demo.add_argument("--steps", type=_count, metavar="N", help=f"updates (default {Settings.steps})")
+    demo = commands.add_parser("demo", help="train a character LSTM on the source of Python's standard library, and look inside")
+    demo.add_argument("--steps", type=_count, metavar="N", help=f"training steps (default {Settings.steps})")
     demo.add_argument("--hidden", type=_count, metavar="N", help=f"units (default {Settings.hidden})")
-    demo.add_argument("--seed", type=_seed, metavar="N", help=f"of weights and sample (default {Settings.seed})")
+    demo.add_argument("--seed", type=_seed, metavar="N", help=f"for the first weights and the sampled text (default {Settings.seed})")
     demo.add_argument("--text", metavar="PATH", help="a UTF-8 file, or a folder of them, to learn from")
     demo.add_argument("--resume", action="store_true", help="go on with the run in the folder")
     demo.add_argument(
-        "--out", type=Path, default=Path("tinygrad-lstm-demo"), metavar="FOLDER", help="default %(default)s"
+        "--out", type=Path, default=Path("tinygrad-lstm-demo"), metavar="FOLDER", help="where the results go (default %(default)s)"
     )
     demo.set_defaults(command=_demo)
 
@@ -72,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     picture.add_argument("--steps", type=_count, metavar="N", help="unrolled over N steps")
     picture.add_argument("--rolled", action="store_true", help="as a network with a loop")
     picture.add_argument("--equations", action="store_true", help="with its equations below")
-    picture.add_argument("--theme", choices=["light", "dark"])
+    picture.add_argument("--theme", choices=["light", "dark"], help="default light")
     picture.set_defaults(command=_draw)
 
     show = commands.add_parser("show", help="print a cell: equations, parameters, how it runs, what a step costs")
@@ -87,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     ops = commands.add_parser("ops", help="print the table of operations")
     ops.set_defaults(command=_ops)
 
-    bench = commands.add_parser("bench", help="run the benchmarks (in a source tree)")
+    bench = commands.add_parser("bench", help="run the benchmarks (in a clone of the repository)")
     bench.add_argument("what", nargs="*", metavar="NAME", help="which; without it, the list")
     bench.set_defaults(command=_bench)
     return parser
@@ -203,7 +203,7 @@ def _ops(options: argparse.Namespace) -> int:
             if op.elementwise is kind:
                 text = op.doc or (getattr(functions, op.name, None).__doc__ or "").split("\n\n")[0]
                 doc = " ".join(text.split()) + ("" if op.vjp else " (no gradient)")
-                _entry(f"{op.name:<17}{op.symbol if op.symbol != op.name else '':<5}", doc.strip())
+                _entry(f"{op.name:<17}{op.symbol if op.symbol != op.name else '':<7}", doc.strip())
         print()
     return 0
 

@@ -28,7 +28,7 @@ from .program import Program
 
 
 class Block:
-    """Memory for the inside of one call. It goes back to a pool when nobody holds it: a fresh page costs more than its use."""
+    """Memory that goes back to a pool when nobody holds it: a fresh page costs more than its use."""
 
     # by size; no lock: each touch is one step of Python's
     _pool: ClassVar[dict[int, list[tuple[np.ndarray, int, int]]]] = {}
@@ -36,7 +36,7 @@ class Block:
     KEEP = 1 << 28  # bytes the pool may hold, about
 
     def __init__(self, size: int):
-        step = 1 << max(12, size.bit_length() - 3)  # eight sizes between two powers of two
+        step = 1 << max(6, size.bit_length() - 5)  # 32 sizes between two powers of two
         self._raw: Any = None
         self._size = -(-size // step) * step
         try:
@@ -50,8 +50,18 @@ class Block:
     def __reduce__(self) -> Any:
         raise TypeError("memory that kernels know by its address cannot be copied")
 
+    @property
+    def __array_interface__(self) -> dict[str, Any]:
+        """What NumPy asks for: an array of the bytes, which keeps this block alive."""
+        return {"data": (self.address, False), "shape": (self._size,), "typestr": "|u1", "version": 3}
+
     def view(self, offset: int, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+        """An array within it, for the one who holds it."""
         return np.ndarray(shape, dtype, self._raw, self._start + offset)
+
+    def array(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+        """An array of it, for others to keep, which holds it."""
+        return np.ndarray(shape, dtype, np.asarray(self))
 
     def __del__(self) -> None:
         if self._raw is None:  # there was no memory for it
@@ -64,12 +74,6 @@ class Block:
                 with suppress(IndexError):
                     rest.pop()
                     Block._held -= size
-
-
-def aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """An array for others to keep, whose first element lies at a multiple of 64 bytes."""
-    raw = np.empty(math.prod(shape) * dtype.itemsize + 64, np.uint8)
-    return np.ndarray(shape, dtype, raw, -raw.ctypes.data % 64)
 
 
 @cache
@@ -100,11 +104,6 @@ SHARED = 400_000  # bytes of weights
 def helper(name: str, dtype: np.dtype) -> int:
     """The address of one of the kernels around the loop, or of `gemm`, which all kernels share."""
     return kernels.compile_pointer(native.gemm.source(name, dtype), name)
-
-
-def words(*numbers: int) -> np.ndarray:
-    """What a kernel is called with."""
-    return np.array(numbers, np.int64)
 
 
 @dataclass(frozen=True)
@@ -151,7 +150,10 @@ class Layout:
         batch: int,
         outside: Sequence[str],
         more: Sequence[tuple[str, str]] = (),
+        others: Sequence[str] = (),
     ):
+        """outside : memories of the caller; more : packed weights that the loop does not read; others : memories that only
+        what runs before and after the loop knows."""
         self.loop, self.sizes, self.dtype, self.batch = loop, dict(sizes), dtype, batch
         self.lanes = native.gemm.lanes(dtype)
         self.slots = dict(slots)
@@ -171,12 +173,36 @@ class Layout:
             {"packed": at, "vectors": vectors, "biases": biases, "zeros": zeros}
         )
         self.place = np.array([self._number(*what) for what in loop.numbers], np.int64)
-        self.place_address = self.place.ctypes.data
-        self.inside = np.array([0, *(self.offsets.get(m, 0) for m in loop.addresses)], np.int64)
-        self.places: dict[int, tuple[str, int, int, int]] = {}  # of quantities: memory, bytes from its start, row, width
-        self.merged: dict[int, list[list[Factor]]] = {}  # factors of the cotangents of inputs that make one product
-        self.which = {m: k + 1 for k, m in enumerate(loop.addresses)}
-        self.fixed_which = [(k, self.fixed[m]) for m, k in self.which.items() if m in self.fixed]
+        names = ["gemm", *loop.addresses]
+        more_names = ("address", "active", *self.slots, *self.fixed, *(f"parameter {f}" for f in cell.families), *others)
+        names += [m for m in more_names if m not in names]
+        self.which = {m: k for k, m in enumerate(names)}
+        self.inside = np.array([*(self.offsets.get(m, 0) for m in names), 0], np.int64)
+        self.fixed_which = [(self.which[m], offset) for m, offset in self.fixed.items()]
+
+    def at(self, memory: str, shift: int = 0) -> team.At:
+        """The place so many bytes into a memory."""
+        return team.At(self.which[memory], shift)
+
+    def packing_jobs(self) -> team.Jobs:
+        """Bring the weights into panels."""
+        jobs = team.Jobs()
+        for (family, way), packing in self.packings.items():
+            pack = helper("pack" if way == "N" else "pack_transposed", self.dtype)
+            to = self.at("packed", packing.at * self.dtype.itemsize)
+            given: list[int | team.At] = [self.at(f"parameter {family}"), packing.rows, packing.cols, packing.members, to]
+            jobs.add(pack, given, packing.panels, at_least=max(1, packing.panels * 8192 // max(1, packing.size)))
+        return jobs
+
+    def loop_jobs(self, kernel: int, columns: bool, *sizes: int, at_least: int = 1) -> team.Jobs:
+        """Run the loop; `columns`: the threads share the units of a row; at_least : rows a thread."""
+        jobs = team.Jobs()
+        given: list[int | team.At] = [self.at("address"), self.place.ctypes.data, self.at("active"), *sizes]
+        if columns:
+            jobs.add_together(kernel, given)
+        else:
+            jobs.add(kernel, given, self.batch, at_least)
+        return jobs
 
     def _one_after_the_other(self, spaces: Mapping[str, int]) -> tuple[dict[str, int], int]:
         """Where each begins, in bytes, and where all end; spaces in elements."""
@@ -242,30 +268,19 @@ class Layout:
         return {"packed": packing.at, "member": packing.member, "panel": packing.panel}[kind]
 
     def prepared(self, arrays: Mapping[str, np.ndarray]) -> Fixed | None:
-        """What `prepare` made and kept of these arrays. One is never written to: the same array means the same numbers."""
+        """What was made and kept of these arrays. One is never written to: the same array means the same numbers."""
         found = _prepared.get((self.loop, *map(id, arrays.values())))
         if found is None or found.offsets != self.fixed:
             return None
         same = all(ref() is array for ref, array in zip(found.sources, arrays.values(), strict=True))
         return found if same else None
 
-    def prepare(self, machine: Interpreter, again: bool = False) -> Fixed:
-        """Weights in panels, the parameters that a run reads as vectors, what the sums of products start from, zeros.
-
-        again : the same parameters are likely to come again (inference), so it is kept while they live.
-        """
+    def prepare(self, machine: Interpreter) -> Fixed:
+        """The parameters that a run reads as vectors, what the sums of products start from, zeros; room for the panels."""
         machine.run(machine.plan.static, machine.static)
-        arrays = machine.arrays
         fixed = Fixed(self.fixed, self.fixed_size)
-        block = fixed.block
-        for (family, way), packing in self.packings.items():
-            pack = helper("pack" if way == "N" else "pack_transposed", self.dtype)
-            W = np.ascontiguousarray(arrays[family])
-            at, to = W.ctypes.data, block.address + packing.at * self.dtype.itemsize
-            given = words(at, packing.rows, packing.cols, packing.members, to)
-            team.run(pack, given, packing.panels, at_least=max(1, packing.panels * 8192 // max(1, packing.size)))
         size = (self.fixed_size - self.fixed["vectors"]) // self.dtype.itemsize
-        numbers = block.view(self.fixed["vectors"], (size,), self.dtype)
+        numbers = fixed.block.view(self.fixed["vectors"], (size,), self.dtype)
         numbers.fill(0)
         for start, node in zip(self.blocks["vectors"], self.loop.memories["vectors"].blocks.values(), strict=False):
             value = np.asarray(machine.static[node.serial]).reshape(-1)
@@ -274,13 +289,15 @@ class Layout:
         for start, node in zip(self.blocks["sums"], self.loop.memories["sums"].blocks.values(), strict=False):
             for vector in self.loop.sums[node.serial].vectors:
                 numbers[start : start + self.width(node)] += np.asarray(machine.static[vector.serial]).reshape(-1)
-        if again:
-            for oldest in list(_prepared)[: max(0, len(_prepared) - 63)]:
-                _prepared.pop(oldest, None)
-            key = (self.loop, *map(id, arrays.values()))
-            fixed.sources = [weakref.ref(array, lambda _: _prepared.pop(key, None)) for array in arrays.values()]
-            _prepared[key] = fixed
         return fixed
+
+    def keep(self, fixed: Fixed, arrays: Mapping[str, np.ndarray]) -> None:
+        """The same parameters are likely to come again (inference): what is made of them is kept while they live."""
+        for oldest in list(_prepared)[: max(0, len(_prepared) - 63)]:
+            _prepared.pop(oldest, None)
+        key = (self.loop, *map(id, arrays.values()))
+        fixed.sources = [weakref.ref(array, lambda _: _prepared.pop(key, None)) for array in arrays.values()]
+        _prepared[key] = fixed
 
     def width(self, node: Node) -> int:
         return 1 if node.shape[-1] == 1 else self.sizes[node.shape[-1]]
@@ -293,11 +310,14 @@ class Run:
         self.layout = layout
         self.fixed: Block | None = fixed.block
         self.block = Block(layout.size)
+        self.room: Block | None = None  # for what comes after a backward loop
         self.address = layout.inside + self.block.address
-        self.address[0] = helper("gemm", layout.dtype)
+        self.address[0], self.address[-1] = helper("gemm", layout.dtype), 0
         for k, offset in layout.fixed_which:
             self.address[k] = fixed.block.address + offset
+        self.address[layout.which["address"]] = self.address.ctypes.data
         self.given: dict[str, np.ndarray] = {}
+        self.before: Run | None = None
         self._views: dict[str, np.ndarray] = {}
 
     def view(self, memory: str) -> np.ndarray:
@@ -305,6 +325,8 @@ class Run:
         if memory in self.given:
             return self.given[memory]
         own = self.layout
+        if memory not in own.offsets and self.before is not None:
+            return self.before.view(memory)
         if memory not in self._views:
             shape = (own.slots[memory], own.batch, own.rows[memory])
             self._views[memory] = self.block.view(own.offsets[memory], shape, own.dtype)
@@ -313,32 +335,38 @@ class Run:
     def give(self, memory: str, array: np.ndarray) -> None:
         """An array of the caller as a memory; its rows must be as long as the layout says."""
         self.given[memory] = array
-        at = self.layout.which.get(memory)
-        if at is not None:
-            self.address[at] = array.ctypes.data
+        self.address[self.layout.which[memory]] = array.ctypes.data
+
+    def make(self, memory: str, shape: tuple[int, ...]) -> np.ndarray:
+        """A new array as a memory, for the caller to keep."""
+        block = Block(math.prod(shape) * self.layout.dtype.itemsize)
+        self.given[memory] = array = block.array(shape, self.layout.dtype)
+        self.address[self.layout.which[memory]] = block.address
+        return array
+
+    def go_on_from(self, before: Run, here: np.ndarray, there: np.ndarray) -> None:
+        """Memories of a run before: where they are known here, and where they are known there."""
+        self.before, self.address[here] = before, before.address[there]
+
+    def give_parameters(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """What the packing reads."""
+        for name, array in arrays.items():
+            self.give(f"parameter {name}", np.ascontiguousarray(array))
 
     def release(self) -> None:
         """Give back what was made of the parameters: the loop has run."""
         self.fixed = None
 
-    def at(self, memory: str) -> int:
-        """The address of a memory."""
-        if memory in self.given:
-            return self.given[memory].ctypes.data
-        if memory in self.layout.fixed:
-            assert self.fixed is not None
-            return self.fixed.address + self.layout.fixed[memory]
-        return self.block.address + self.layout.offsets[memory]
 
-
-def padded_copy(x: np.ndarray, width: int) -> np.ndarray:
-    """(T, B, n) with rows of `width`, zeros behind; x itself if it is that already."""
+def padded(run: Run, memory: str, x: np.ndarray) -> None:
+    """Give (T, B, n) to a run, with rows as long as the layout says, zeros behind; x itself if it is that already."""
+    width = run.layout.rows[memory]
     if x.shape[-1] == width and x.flags.c_contiguous:
-        return x
-    out = aligned((*x.shape[:-1], width), x.dtype)
+        run.give(memory, x)
+        return
+    out = run.make(memory, (*x.shape[:-1], width))
     out[..., : x.shape[-1]] = x
     out[..., x.shape[-1] :] = 0
-    return out
 
 
 def forward_slots(
@@ -375,33 +403,54 @@ class Form:
         cell, arrays, xs, states, keep, ragged = call
         p = cell.program
         self.cell, self.dtype, self.ragged, (self.T, self.B) = cell, xs[0].dtype, ragged, xs[0].shape[:2]
+        self.shapes = {name: array.shape for name, array in arrays.items()}
         self.sizes = interpret.axis_sizes(p.plan, arrays, [a.shape[-1] for a in (*xs, *states)])
         self.columns = not alone and shares_units(cell, arrays, self.T, self.B)
         weights = sum(array.nbytes for array in arrays.values())
         self.sharing = Sharing(self.T * (weights / 40e9 + 10e-6)) if self.columns else None
         self.alone: Form | None = None
-        self.kernel, loop = kernel(cell, "forward", self.dtype, self.columns)
+        address, loop = kernel(cell, "forward", self.dtype, self.columns)
         rows = self.B if self.columns else -(-self.B // threads.get_num_threads())
         self.chunk = max(1, min(self.T, -(-64 // rows))) if p.hoists else 1
         slots, self.exposed = forward_slots(p, self.T, self.chunk, keep, whole=keep or ragged)
         outside = [*(f"input{k}" for k in range(len(xs))), self.exposed]
-        self.layout = Layout(loop, cell, self.sizes, self.dtype, slots, self.B, outside)
+        self.layout = own = Layout(loop, cell, self.sizes, self.dtype, slots, self.B, outside)
+        self.jobs = own.loop_jobs(address, self.columns, self.T, self.B, self.chunk)
+        self.jobs_at_first = own.packing_jobs() + self.jobs
         self.everybody = np.full(self.T, self.B, np.int64)
-        self._backward: dict[bool, tuple[int, Layout, tuple[str, ...]]] = {}
+        self._backward: dict[tuple[bool, ...], Backward] = {}
 
-    def backward(self, seeded: bool) -> tuple[int, Layout, tuple[str, ...]]:
-        """The kernel, its layout, and the memories that the forward run left; seeded : the output has a cotangent."""
-        if seeded not in self._backward:
+    def backward(self, seeded: bool, wanted: Sequence[bool]) -> Backward:
+        """seeded : the output has a cotangent; wanted : of which inputs."""
+        key = seeded, *wanted
+        if key not in self._backward:
             address, loop = kernel(self.cell, "backward", self.dtype, self.columns)
             left = self.layout.slots.items()
             slots = {m: n for m, n in left if m in loop.memories and m not in ("sums", "scratch")}
             shared = tuple(slots)
             slots |= {"d_output": self.T if seeded else 1, "sums": 1, "scratch": 1, "kept": self.T}
             slots |= {f"carry{k}": 2 for k in range(len(self.cell.graph.states))}
-            outside, more = (*shared, "d_output"), self.cell.program.later_weights
-            own = Layout(loop, self.cell, self.sizes, self.dtype, slots, self.B, outside, more)
-            self._backward[seeded] = address, own, shared
-        return self._backward[seeded]
+            p, outside = self.cell.program, (*shared, "d_output")
+            own = Layout(
+                loop, self.cell, self.sizes, self.dtype, slots, self.B, outside, p.later_weights, After.memories(p)
+            )
+            after = After(p, own, self.T, self.B, wanted, self.shapes)
+            jobs = own.packing_jobs() + own.loop_jobs(address, self.columns, self.T, self.B) + after.jobs
+            known = (*shared, "active", *(f"parameter {f}" for f in p.plan.families))
+            here, there = (np.array([layout.which[m] for m in known]) for layout in (own, self.layout))
+            self._backward[key] = Backward(own, here, there, jobs, after)
+        return self._backward[key]
+
+
+class Backward(NamedTuple):
+    """What the backward runs of a form have in common; here, there : where they and the forward run know the memories
+    that both use."""
+
+    layout: Layout
+    here: np.ndarray
+    there: np.ndarray
+    jobs: team.Jobs
+    after: After
 
 
 _forms: dict[Any, Form] = {}
@@ -459,7 +508,7 @@ class Tape:
 
     def __init__(self, form: Form, machine: Interpreter, run: Run, active: np.ndarray):
         self.form, self.machine, self.run, self.active = form, machine, run, active
-        self.after: list[After] = []  # what the backward runs left, if something is watched
+        self.after: list[Left] = []  # what the backward runs left, if something is watched
 
 
 def run_forward(
@@ -481,14 +530,16 @@ def run_forward(
     own, graph, ragged = what.layout, cell.graph, what.ragged
     machine = None
     fixed = None if keep else own.prepared(arrays)
+    jobs = what.jobs
     if fixed is None:
-        machine = Interpreter(cell.program.plan, arrays, what.sizes)
-        fixed = own.prepare(machine, again=not keep)
+        machine, jobs = Interpreter(cell.program.plan, arrays, what.sizes), what.jobs_at_first
+        fixed = own.prepare(machine)
     run = fixed.idle.pop(own, None) or Run(own, fixed)
+    if machine is not None:
+        run.give_parameters(arrays)
     for k, x in enumerate(xs):
-        run.give(f"input{k}", padded_copy(x, own.rows[f"input{k}"]))
-    outputs = aligned((own.slots[what.exposed], B, own.rows[what.exposed]), what.dtype)
-    run.give(what.exposed, outputs)
+        padded(run, f"input{k}", x)
+    outputs = run.make(what.exposed, (own.slots[what.exposed], B, own.rows[what.exposed]))
     histories = [run.view(f"state{k}") for k in range(len(states))]
     for s, history in zip(states, histories, strict=True):
         if ragged:
@@ -500,12 +551,9 @@ def run_forward(
             if memory in own.slots:
                 run.view(memory).fill(0)
     running = what.everybody if active is None else active.astype(np.int64)
-    given = (run.address.ctypes.data, own.place_address, running.ctypes.data, T, B, what.chunk)
+    run.give("active", running)
     start = time.perf_counter()
-    if what.columns:
-        team.run_together(what.kernel, words(*given, 0, 0))
-    else:
-        team.run(what.kernel, words(*given), B)
+    jobs.run(run.address)
     if what.sharing is not None:
         what.sharing.took(what.columns, time.perf_counter() - start)
     finals = []
@@ -515,15 +563,16 @@ def run_forward(
             finals.append(history[ends, np.arange(B), : own.width(node)])
         else:
             finals.append(history[T % len(history), :, : own.width(node)].copy())
-    tape = None
     if keep:
         assert machine is not None
         run.release()
-        tape = Tape(what, machine, run, running)
-    elif own.size <= SMALL and len(fixed.idle) < 8:
+        return outputs[-T:, :, : own.width(graph.output)], finals, Tape(what, machine, run, running)
+    if machine is not None:
+        own.keep(fixed, arrays)
+    if own.size <= SMALL and len(fixed.idle) < 8:
         run.given.clear()  # the next call of this size with these parameters goes on with its memory
         fixed.idle[own] = run
-    return outputs[-T:, :, : own.width(graph.output)], finals, tape
+    return outputs[-T:, :, : own.width(graph.output)], finals, None
 
 
 SMALL = 1 << 20  # bytes of a run's memory that are kept for the next of its size
@@ -550,12 +599,11 @@ class Stepper:
         batch : None for no such axis.
         """
         p, graph = cell.program, cell.graph
-        self.kernel, loop = kernel(cell, "forward", dtype)
+        address, loop = kernel(cell, "forward", dtype)
         at = slice(None) if batch is not None else 0
         batch = batch if batch is not None else 1
-        self.batch, self.active = batch, np.full(1, batch, np.int64)
+        active = np.full(1, batch, np.int64)
         weights = sum(array.size for array in layers[0].values())
-        self.at_least = max(1, ALONE // max(1, weights))
         self.runs: list[tuple[Any, ...]] = []
         self._held: list[Run] = []
         slots, exposed = forward_slots(p, T=1, chunk=1)
@@ -564,34 +612,37 @@ class Stepper:
             machine = Interpreter(p.plan, arrays, sizes)
             own = Layout(loop, cell, sizes, dtype, slots, batch, ())
             run = Run(own, own.prepare(machine))
+            run.give_parameters(arrays)
+            run.give("active", active)
+            own.packing_jobs().run(run.address)
             for memory in slots:
                 run.view(memory).fill(0)
             inputs = [run.view(f"input{k}")[0, at, : own.width(x)] for k, x in enumerate(graph.inputs)]
             states = [run.view(f"state{k}")[:, at, : own.width(s)] for k, s in enumerate(graph.states)]
             output = run.view(exposed)[-1, at, : own.width(graph.output)]
             self._held.append(run)
-            given = words(run.address.ctypes.data, own.place_address, self.active.ctypes.data, 1, batch, 1)
-            self.runs.append((given, inputs, [s[:1] for s in states], [s[1:] for s in states], output))
+            step = own.loop_jobs(address, False, 1, batch, 1, at_least=max(1, ALONE // max(1, weights)))
+            self.runs.append((step.bound(run.address), inputs, [s[:1] for s in states], [s[1:] for s in states], output))
 
     def __call__(self, xs: Sequence[np.ndarray], states: Sequence[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray]]:
         """xs: (B, axis) each; states: (layers, B, axis). Returns the output of the last layer and the new states."""
         if len(self.runs) == 1:
-            given, inputs, before, after, output = self.runs[0]
+            run, inputs, before, after, output = self.runs[0]
             for room, x in zip(inputs, xs, strict=True):
                 room[...] = x
             for room, s in zip(before, states, strict=True):
                 room[...] = s
-            team.run(self.kernel, given, self.batch, self.at_least)
+            run()
             return output.copy(), [s.copy() for s in after]
         first = xs[0]
-        for k, (given, inputs, before, _, output) in enumerate(self.runs):
+        for k, (run, inputs, before, _, output) in enumerate(self.runs):
             for room, x in zip(inputs, (first, *xs[1:]), strict=True):
                 room[...] = x
             for room, s in zip(before, states, strict=True):
                 room[...] = s[k : k + 1]
-            team.run(self.kernel, given, self.batch, self.at_least)
+            run()
             first = output
-        return first.copy(), [np.concatenate([run[3][j] for run in self.runs]) for j in range(len(states))]
+        return first.copy(), [np.concatenate([layer[3][j] for layer in self.runs]) for j in range(len(states))]
 
 
 def run_backward(
@@ -607,22 +658,20 @@ def run_backward(
     """
     if not isinstance(tape, Tape):
         return interpret.run_backward(cell.plan, tape, d_output, d_states)
-    what, machine, before, T, B = tape.form, tape.machine, tape.run, tape.form.T, tape.form.B
-    graph, dtype = cell.graph, what.dtype
-    address, own, shared = what.backward(d_output is not None)
+    what, machine, T, B = tape.form, tape.machine, tape.form.T, tape.form.B
+    graph, watched = cell.graph, bool(cell.program.watched)
+    if wanted is None or watched:
+        wanted = [True] * len(graph.inputs)
+    own, here, there, jobs, after = what.backward(d_output is not None, wanted)
     run = Run(own, own.prepare(machine))
-    for memory in shared:
-        run.give(memory, before.view(memory))
+    run.go_on_from(tape.run, here, there)
     if d_output is None:
-        dy = np.zeros((1, B, own.rows["d_output"]), dtype)
+        run.make("d_output", (1, B, own.rows["d_output"])).fill(0)
     elif what.ragged:
-        dy = padded_copy(
-            np.where(np.arange(B)[None, :, None] < tape.active[:, None, None], d_output, 0).astype(dtype, copy=False),
-            own.rows["d_output"],
-        )
+        running = np.arange(B)[None, :, None] < tape.active[:, None, None]
+        padded(run, "d_output", np.where(running, d_output, 0).astype(what.dtype, copy=False))
     else:
-        dy = padded_copy(d_output, own.rows["d_output"])
-    run.give("d_output", dy)
+        padded(run, "d_output", d_output)
     for k, d in enumerate(d_states):
         carry = run.view(f"carry{k}")
         carry.fill(0)
@@ -630,87 +679,105 @@ def run_backward(
             carry[T % 2, :, : d.shape[-1]] = d
     if what.ragged:
         run.view("kept").fill(0)
-    given = (run.address.ctypes.data, own.place_address, tape.active.ctypes.data, T, B)
-    if what.columns:
-        team.run_together(address, words(*given, 0, 0))
-    else:
-        team.run(address, words(*given), B)
+    after.begin(run)
+    jobs.run(run.address)
     d_initial = [run.view(f"carry{k}")[0, :, : own.width(s)].copy() for k, s in enumerate(graph.states)]
-    after = After(cell.program, run, T, B)
-    if wanted is None or cell.program.watched:
-        wanted = [True] * len(graph.inputs)
-    d_inputs = [after.input(k) if w else None for k, w in enumerate(wanted)]
-    if cell.program.watched:
-        found = zip(cell.plan.input_cotangents, d_inputs, strict=True)
-        after.values.update({g.serial: d for g, d in found if g is not None and d is not None})
-        tape.after.append(after)
-    return d_inputs, d_initial, after.parameters(machine)
+    left = Left(run, T)
+    d_inputs, gradients = after.end(left, machine)
+    if watched:
+        tape.after.append(left)
+    return d_inputs, d_initial, gradients
 
 
-class After:
-    """What is left when the backward loop is done: products over all steps and samples at once."""
+def found_at(own: Layout, node: Node) -> tuple[str, int, int]:
+    """(memory, elements from the beginning of a row, first step) of a quantity of a loop."""
+    loop = own.loop
+    if "kept" in loop.memories and node.serial in loop.memories["kept"].blocks:
+        memory = "kept"
+    else:
+        memory = loop.known.get(node.serial) or loop.homes[node.serial][0]
+    offset = own.blocks[memory][loop.memories[memory].index(node)] if memory in BLOCKED else 0
+    return memory, offset, 1 if memory.startswith("state") and node.op is not None else 0
 
-    def __init__(self, p: Program, run: Run, T: int, B: int):
-        self.p, self.run, self.T, self.B = p, run, T, B
-        self.own, self.dtype, self.depth = run.layout, run.layout.dtype, T * B
-        self.values: dict[int, Any] = {}  # of what does not vary, and of what is found in the end
 
-    def _found(self, node: Node) -> tuple[str, int, int]:
-        """(memory, block offset, first step) of a quantity."""
-        loop = self.own.loop
-        if "kept" in loop.memories and node.serial in loop.memories["kept"].blocks:
-            memory = "kept"
-        else:
-            memory = loop.known.get(node.serial) or loop.homes[node.serial][0]
-        offset = self.own.blocks[memory][loop.memories[memory].index(node)] if memory in BLOCKED else 0
-        return memory, offset, 1 if memory.startswith("state") and node.op is not None else 0
+class Left:
+    """What a run leaves behind: its quantities over all steps, and `values`, by serial, of what was found in the end."""
 
-    def rows_of(self, node: Node) -> tuple[int, int, int]:
-        """(address, row stride, width) of a quantity over all steps and samples."""
-        own = self.own
-        if node.serial not in own.places:
-            memory, offset, first = self._found(node)
-            row = own.rows[memory]
-            shift = (first * self.B * row + offset) * self.dtype.itemsize
-            own.places[node.serial] = memory, shift, row, own.width(node)
-        memory, shift, row, width = own.places[node.serial]
-        return self.run.at(memory) + shift, row, width
+    def __init__(self, run: Run, T: int):
+        self.run, self.T = run, T
+        self.values: dict[int, Any] = {}
 
     def value(self, node: Node) -> np.ndarray:
-        """The same as an array (T, B, width)."""
-        memory, offset, first = self._found(node)
+        """A quantity of all steps, (T, B, width)."""
+        memory, offset, first = found_at(self.run.layout, node)
         array = self.run.view(memory)
         if len(array) == 1:
             array = np.broadcast_to(array, (self.T, *array.shape[1:]))
-        return array[first : first + self.T, :, offset : offset + self.own.width(node)]
+        return array[first : first + self.T, :, offset : offset + self.run.layout.width(node)]
 
-    def input(self, k: int) -> np.ndarray | None:
-        """d x = sum of W'(d z) over all rows, and what reaches x elementwise."""
-        g, s = self.p.plan.input_cotangents[k], self.p.input_sums[k]
-        if g is None:
-            return None
-        if s is None:
-            return np.ascontiguousarray(self.value(g))
+
+class After:
+    """What is left when the backward loop is done: products over all steps and samples at once, as jobs of one form."""
+
+    def __init__(self, p: Program, own: Layout, T: int, B: int, wanted: Sequence[bool], shapes: dict[str, tuple[int, ...]]):
+        """wanted : of which inputs; shapes : of the family arrays."""
+        self.p, self.own, self.T, self.B, self.depth, self.shapes = p, own, T, B, T * B, shapes
+        self.dtype, self.jobs = own.dtype, team.Jobs()
+        self.room = self.totals = 0  # bytes; elements
+        self.inputs = [
+            (k, g, s)
+            for k, (g, s) in enumerate(zip(p.plan.input_cotangents, p.input_sums, strict=True))
+            if g is not None and wanted[k]
+        ]
+        for k, g, s in self.inputs:
+            if s is not None:
+                self._input(k, own.pad(g.shape[-1]), s.factors)
+        self.outers: list[tuple[int, str, slice]] = []  # serial, where, rows
+        for group in p.weight_groups:
+            f = p.plan.families[group.family]
+            n = 1 if f.axes[0] == 1 else own.sizes[f.axes[0]]
+            row = math.prod(1 if a == 1 else own.sizes[a] for a in f.axes[1:]) * self.dtype.itemsize
+            self._outer(group.lefts, group.right, own.at(f"d {group.family}", group.member * n * row))
+            for k, node in enumerate(group.nodes, group.member):
+                self.outers.append((node.serial, f"d {group.family}", slice(k * n, (k + 1) * n)))
+        for node in p.other_outers:
+            self._outer(node.args[:1], node.args[1], own.at(f"outer {node.serial}"))
+            self.outers.append((node.serial, f"outer {node.serial}", slice(None)))
+        self.sums: list[tuple[int, slice, tuple[int, ...]]] = []  # serial, where among the totals, shape
+        for nodes in p.sum_groups:
+            self._column_sums(nodes)
+        members = {(g.family, g.member + k) for g in p.weight_groups for k in range(len(g.nodes))}
+        members |= {(family, k) for family, k, _ in p.written}
+        families = p.plan.families.values()
+        self.whole = {f.name for f in families if all((f.name, k) in members for k in range(len(f.members)))}
+        read = {a.serial for n in p.back_rest for a in n.args if isinstance(a, Node)} | {g.serial for *_, g in p.written}
+        self.outers = [o for o in self.outers if o[0] in read or p.watched]
+
+    @staticmethod
+    def memories(p: Program) -> list[str]:
+        """The memories that only these jobs know."""
+        names = [*(f"d_input{k}" for k in range(len(p.input_sums))), *(f"d {f}" for f in p.plan.families)]
+        return [*names, *(f"outer {node.serial}" for node in p.other_outers), "room", "totals"]
+
+    def _rows(self, node: Node) -> tuple[team.At, int, int]:
+        """(where it begins, row stride, width) of a quantity over all steps and samples."""
+        own = self.own
+        memory, offset, first = found_at(own, node)
+        row = own.rows[memory]
+        return own.at(memory, (first * self.B * row + offset) * self.dtype.itemsize), row, own.width(node)
+
+    def _input(self, k: int, width: int, all_factors: Sequence[Factor]) -> None:
+        """d x = sum of W'(d z) over all rows."""
         own, dtype = self.own, self.dtype
-        width = own.pad(g.shape[-1])
-        out = aligned((self.T, self.B, width), dtype)
-        C, D, row_D = out.ctypes.data, self.run.at("zeros"), 0
-        if k not in own.merged:
-            own.merged[k] = self._merged(s.factors)
-        for factors in own.merged[k]:
-            A, row, K = self.rows_of(factors[0].operand)
+        C, D, row_D = own.at(f"d_input{k}"), own.at("zeros"), 0
+        for factors in self._merged(all_factors):
+            A, row, K = self._rows(factors[0].operand)
             packing = own.packings[factors[0].family, "T"]
-            P = self.run.at("packed") + (packing.at + factors[0].member * packing.member) * dtype.itemsize
+            P = own.at("packed", (packing.at + factors[0].member * packing.member) * dtype.itemsize)
             inner = len(factors) * own.pad(factors[0].operand.shape[-1]) if len(factors) > 1 else K
-            given = words(
-                helper("gemm", dtype), A, row, inner, P, packing.panel, C, width, D, row_D, width // own.lanes
-            )
-            team.run(helper("product", dtype), given, self.depth, at_least=32)
+            given = [helper("gemm", dtype), A, row, inner, P, packing.panel, C, width, D, row_D, width // own.lanes]
+            self.jobs.add(helper("product", dtype), given, self.depth, at_least=32)
             D, row_D = C, width
-        result = out[:, :, : own.width(g)]
-        for a in s.addends:
-            result = result + (self.value(a) if isinstance(a, Node) else a)
-        return result
 
     def _merged(self, factors: Sequence[Factor]) -> list[list[Factor]]:
         """Members whose operands lie side by side make one product with a longer sum."""
@@ -728,43 +795,77 @@ class After:
                 out.append([f])
         return out
 
-    def outer(self, lefts: Sequence[Node], right: Node, out: np.ndarray) -> None:
-        """out (units, width) = sum over rows of left right'; the lefts lie side by side."""
+    def _outer(self, lefts: Sequence[Node], right: Node, target: team.At) -> None:
+        """target (units, width) = sum over rows of left right'; the lefts lie side by side."""
         own, dtype = self.own, self.dtype
-        R, right_row, width = self.rows_of(right)
-        A, left_row, units = self.rows_of(lefts[0])
-        lanes, members = own.lanes, len(lefts)
-        padded, padded_units = -(-width // lanes) * lanes, own.pad(lefts[0].shape[-1]) if members > 1 else units
-        direct = width == padded and units == padded_units and out.flags.c_contiguous
-        target = out if direct else np.empty((members, padded_units, padded), dtype)
+        R, right_row, width = self._rows(right)
+        A, left_row, units = self._rows(lefts[0])
+        members, padded = len(lefts), -(-width // own.lanes) * own.lanes
+        padded_units = own.pad(lefts[0].shape[-1]) if members > 1 else units
+        direct = width == padded and units == padded_units
         n, at_least = members * padded_units, max(8, 500_000 // max(1, self.depth * width))
+        result = 0 if direct else n * padded * dtype.itemsize
         slices = team.parts(n, at_least)
-        panels = Block(slices * native.gemm.DEEP * padded * dtype.itemsize)
-        given = words(
-            *(helper("gemm", dtype), A, left_row, R, right_row, width, self.depth, target.ctypes.data, padded),
-            *(self.run.at("zeros"), panels.address, slices, n),
-        )
-        team.run(helper("outer", dtype), given, n, slices=slices)
+        self.room = max(self.room, result + slices * native.gemm.DEEP * padded * dtype.itemsize)
+        C, panels = target if direct else own.at("room"), own.at("room", result)
+        given = [helper("gemm", dtype), A, left_row, R, right_row, width, self.depth, C, padded, own.at("zeros"), panels]
+        self.jobs.add(helper("outer", dtype), [*given, slices, n], n, at_least)
         if not direct:
-            out.reshape(members, units, width)[...] = target[:, :units, :width]
+            at_least = max(1, 65536 // width)
+            self.jobs.add(
+                helper("unpad", dtype), [C, padded_units, padded, target, units, width], members * units, at_least
+            )
 
-    def parameters(self, machine: Interpreter) -> dict[str, np.ndarray]:
-        """The gradients of the family arrays: most are outer products written in place, the rest follows from `values`."""
-        p, own = self.p, self.own
-        values = self.values
-        gradients = {name: np.zeros(array.shape, self.dtype) for name, array in machine.arrays.items()}
-        for group in p.weight_groups:
-            rows = gradients[group.family]
-            n = len(rows) // len(p.plan.families[group.family].members)
-            first = group.member * n
-            self.outer(group.lefts, group.right, rows[first : first + len(group.lefts) * n])
-            for k, node in enumerate(group.nodes):
-                values[node.serial] = rows[first + k * n : first + (k + 1) * n]
-        for node in p.other_outers:
-            values[node.serial] = np.empty((own.sizes[node.shape[0]], own.sizes[node.shape[1]]), self.dtype)
-            self.outer(node.args[:1], node.args[1], values[node.serial])
-        for nodes in p.sum_groups:
-            self.column_sums(nodes, values)
+    def _column_sums(self, nodes: Sequence[Node]) -> None:
+        """Sums over all rows of quantities that lie side by side."""
+        own, size = self.own, self.dtype.itemsize
+        A, row, width = self._rows(nodes[0].args[0])
+        step, first = own.pad(nodes[0].args[0].shape[-1]), self.totals
+        for k, node in enumerate(nodes):
+            shape = tuple(1 if a == 1 else own.sizes[a] for a in node.shape)
+            self.sums.append((node.serial, slice(first + k * step, first + k * step + width), shape))
+        n = step * (len(nodes) - 1) + width
+        self.totals += n
+        self.room = max(self.room, n * size)
+        given: list[int | team.At] = [A, row, self.depth, own.at("totals", first * size), own.at("room")]
+        self.jobs.add(helper("column_sums", self.dtype), given, n, at_least=max(64, 65536 // self.depth))
+
+    # ------------------------------------------------------------------------------------------------------ at run time
+    def begin(self, run: Run) -> None:
+        """Give the run memory for what the jobs find."""
+        own = self.own
+        for k, g, s in self.inputs:
+            if s is not None:
+                run.make(f"d_input{k}", (self.T, self.B, own.pad(g.shape[-1])))
+        for name, shape in self.shapes.items():
+            array = run.make(f"d {name}", shape)
+            if name not in self.whole:
+                array.fill(0)
+        for node in self.p.other_outers:
+            run.make(f"outer {node.serial}", tuple(own.sizes[a] for a in node.shape))
+        run.make("totals", (self.totals,))
+        run.room = Block(self.room)
+        run.address[own.which["room"]] = run.room.address
+
+    def end(self, left: Left, machine: Interpreter) -> tuple[list[np.ndarray | None], dict[str, np.ndarray]]:
+        """The cotangents of inputs, and of family arrays: most are found, the rest follows from `values`."""
+        p, own, run, values = self.p, self.own, left.run, left.values
+        d_inputs: list[np.ndarray | None] = [None] * len(p.input_sums)
+        for k, g, s in self.inputs:
+            if s is None:
+                found = np.ascontiguousarray(left.value(g))
+            else:
+                found = run.given[f"d_input{k}"][:, :, : own.width(g)]
+                for a in s.addends:
+                    found = found + (left.value(a) if isinstance(a, Node) else a)
+            d_inputs[k] = values[g.serial] = found
+        gradients = {f: run.given[f"d {f}"] for f in p.plan.families}
+        for serial, memory, rows in self.outers:
+            values[serial] = run.given[memory][rows]
+        totals = run.given["totals"]
+        for serial, where, shape in self.sums:
+            total = totals[where]
+            values[serial] = total.reshape(shape) if total.size == math.prod(shape) else total.sum().reshape(shape)
         machine.run(p.back_rest, values)
         for family, k, node in p.written:
             members = p.plan.families[family].members
@@ -773,16 +874,4 @@ class After:
             target[
                 slice(k * n, (k + 1) * n) if own.loop.plan.families[family].axes else k if members != ("",) else ()
             ] = values[node.serial]
-        return gradients
-
-    def column_sums(self, nodes: Sequence[Node], values: dict[int, Any]) -> None:
-        """Sums over all rows of quantities that lie side by side."""
-        A, row, width = self.rows_of(nodes[0].args[0])
-        step = self.own.pad(nodes[0].args[0].shape[-1])
-        room = np.empty((2, step * (len(nodes) - 1) + width), self.dtype)
-        given = words(A, row, self.depth, room[0].ctypes.data, room[1].ctypes.data)
-        team.run(helper("column_sums", self.dtype), given, room.shape[1], at_least=max(64, 65536 // self.depth))
-        for k, node in enumerate(nodes):
-            total = room[0, k * step : k * step + width]
-            shape = tuple(1 if a == 1 else self.own.sizes[a] for a in node.shape)
-            values[node.serial] = total.reshape(shape) if total.size == math.prod(shape) else total.sum().reshape(shape)
+        return d_inputs, gradients

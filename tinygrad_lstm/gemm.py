@@ -333,6 +333,14 @@ def {function}(product, left, left_row, right, right_row, width, depth, C, row, 
         else:
             gemm(product, A, 1, 0, hi - lo, 1, left_row, K, P, K * LANES, to, 0, row, zeros, 0, 0, panels)
 """,
+    "unpad": """
+def {function}(R, padded, row, C, units, width, lo, hi):
+    # C[m * units + u, j] = R[m * padded + u, j]: blocks of rows, without what was filled up, for rows lo..hi of C
+    for r in range(lo, hi):
+        start = (r // units * padded + r % units) * row
+        for j in range(width):
+            store(C, r * width + j, load(R, start + j, 0), 1)
+""",
     "column_sums": """
 def {function}(left, left_row, depth, total, part, lo, hi):
     # total[u] = sum over k < depth of left[k, u], for units lo..hi; in blocks, so that rounding does not pile up

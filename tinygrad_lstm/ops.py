@@ -488,7 +488,7 @@ linear = array_row(
     symbol="@",
     latex="{0} {1}",
     names=("W", "v"),
-    doc="The product of the page, W v, for every row v of a batch: (..., n), (m, n) -> (..., m)",
+    doc="W v, as equations have it, for every row v of a batch: (..., n), (m, n) -> (..., m)",
 )
 linear_t = array_row(
     "linear_t",
@@ -540,7 +540,7 @@ def _to_shape(shapes: list, shape: tuple) -> tuple:
     return shape
 
 
-array_row("sum_to", _sum_to, (lambda g, y, x, shape: apply("broadcast_to", g, shape=x.shape),), axes=_to_shape)
+array_row("sum_to", _sum_to, (lambda g, y, x, shape: apply("broadcast_to", g, shape=x.shape),), axes=_to_shape, doc="The sum down to a shape that broadcasts to this one")
 array_row("broadcast_to", lambda x, shape: np.broadcast_to(x, shape), (lambda g, y, x, shape: g,), axes=_to_shape)
 
 
@@ -614,7 +614,7 @@ def _matmul_arrays(g, y, wanted, a, b):
 # fmt: off
 array_row("sum", _sum, (lambda g, y, x, axis, keepdims: apply("broadcast_to", expand_reduced(g, y, x, axis, keepdims), shape=x.shape),), axes=_row_axes("sum"), arrays=lambda g, y, wanted, x, axis, keepdims: (_spread_out(g if keepdims or g.ndim == 0 else g.reshape(_kept(x.shape, axis)), x.shape),))
 array_row("mean", lambda x, axis, keepdims: np.mean(x, axis=axis, keepdims=keepdims), (lambda g, y, x, axis, keepdims: apply("spread", expand_reduced(g, y, x, axis, keepdims), shape=x.shape, axis=axis),), axes=_row_axes("mean"))
-array_row("spread", lambda g, shape, axis: np.broadcast_to(g / _reduced_count(shape, axis), shape), (lambda c, y, g, shape, axis: apply("mean", c, axis=axis, keepdims=True),), axes=lambda shapes, shape, axis: shape)
+array_row("spread", lambda g, shape, axis: np.broadcast_to(g / _reduced_count(shape, axis), shape), (lambda c, y, g, shape, axis: apply("mean", c, axis=axis, keepdims=True),), axes=lambda shapes, shape, axis: shape, doc="g / n in each of the n places of a mean: the gradient of mean")
 array_row("max", lambda x, axis, keepdims: np.max(x, axis=axis, keepdims=keepdims), (_extreme,), axes=_row_axes("max"))
 array_row("min", lambda x, axis, keepdims: np.min(x, axis=axis, keepdims=keepdims), (_extreme,), axes=_row_axes("min"))
 array_row("argmax", lambda x, axis, keepdims: np.argmax(x, axis=axis, keepdims=keepdims))
@@ -626,7 +626,7 @@ array_row("log_softmax", _log_softmax, (lambda g, y, x, axis: g - exp(y) * apply
 array_row("matmul", _matmul, (lambda g, y, a, b: apply("matmul", g, swapped(b)), lambda g, y, a, b: apply("matmul", swapped(a), g)), arity=2, symbol="@", names=("a", "b"), arrays=_matmul_arrays)
 array_row("reshape", lambda x, shape: x.reshape(shape), (lambda g, y, x, shape: apply("reshape", g, shape=x.shape),))
 array_row("transpose", lambda x, axes: x.transpose(axes), (lambda g, y, x, axes: apply("transpose", g, axes=inverse(axes)),))
-array_row("getitem", lambda x, index: x[index], (lambda g, y, x, index: apply("put", g, index=index, shape=x.shape),))
+array_row("getitem", lambda x, index: x[index], (lambda g, y, x, index: apply("put", g, index=index, shape=x.shape),), doc="x[index], as in NumPy")
 array_row("astype", lambda x, dtype: x.astype(dtype), (lambda g, y, x, dtype: apply("astype", g, dtype=x.dtype),))
 # fmt: on
 
@@ -656,7 +656,7 @@ def _put(g, index, shape):
     return z
 
 
-array_row("put", _put, (lambda c, y, g, index, shape: apply("getitem", c, index=index),))
+array_row("put", _put, (lambda c, y, g, index, shape: apply("getitem", c, index=index),), doc="Zeros with g added at an index: the gradient of getitem")
 
 
 def _concatenate_vjp(g, y, *parts, axis):
@@ -703,4 +703,4 @@ array_row(
     arity=None,
     names=(),
 )
-array_row("item", lambda bundle, index: bundle[index], (lambda g, y, bundle, index: Slot(index, g),), symbol="part")
+array_row("item", lambda bundle, index: bundle[index], (lambda g, y, bundle, index: Slot(index, g),), symbol="part", doc="One of several results of an operation")

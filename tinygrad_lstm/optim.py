@@ -882,11 +882,12 @@ class CosineAnnealingWarmRestarts(LRScheduler):
 
 
 class OneCycleLR(LRScheduler):
-    """Up from max_lr / div_factor to max_lr, then down to its final_div_factor-th part (Smith & Topin 2017).
+    """Up from max_lr / div_factor to max_lr, then down to the first rate / final_div_factor (Smith & Topin 2017).
 
     Parameters
     ----------
-    max_lr : the top, for all groups or a list. total_steps, or epochs and steps_per_epoch : the length of the cycle.
+    max_lr : the top, for all groups or a list. total_steps, epochs, steps_per_epoch : the
+        length of the cycle, as steps or as epochs of so many steps.
     pct_start : the part of it that goes up. anneal_strategy : "cos" or "linear".
     cycle_momentum : momentum (or betas[0]) goes from max_momentum down to base_momentum and up again meanwhile.
     three_phase : down to the start in the same time as up, and only then to the end.

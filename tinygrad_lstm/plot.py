@@ -240,6 +240,7 @@ def gates(
         first.plot(np.arange(steps), signal, color=COLOURS[0], linewidth=1.4)
         first.set_ylabel("input")
         first.set_xlim(-0.5, steps - 0.5)
+        _counted(first)
         first.tick_params(labelbottom=False)
     for ax, (name, array) in zip(axes, maps.items(), strict=True):
         own = labels if labels is not None else [str(u) for u in (range(array.shape[1]) if chosen is None else chosen)]
@@ -271,6 +272,7 @@ def _heat(figure: Any, ax: Any, array: Array, rows: Sequence[str], name: str, y_
 def _words(ax: Any, words: list[str] | None, steps: int, width: float) -> None:
     if words is None:
         ax.set_xlabel("step")
+        _counted(ax)
         return
     every = max(1, math.ceil(steps * 0.13 / (width - 1.4)))
     turned = max(map(_columns, words)) * 0.085 > (width - 1.4) / steps * every
@@ -437,10 +439,13 @@ def memory(maps: Any, *, state: str | None = None, title: str = "") -> Plot:
     if single and len(maps.norms) > 1 and last in getattr(maps, "direct", {}):
         curves[f"{last}, by way of {last} alone"] = _against_distance(np.asarray(maps.direct[last], float))
     figure, axes = _figure(WIDTH, HEIGHT * 2 if single else HEIGHT, [1.0, 1.0] if single else [1.0])
+    figure.get_layout_engine().set(h_pad=0.09)
     for k, (name, curve) in enumerate(curves.items()):
         distance = np.arange(len(curve))
         axes[0].plot(distance, np.where(curve >= FLOOR, curve, np.nan), **_line(k), label=_shown(name))
     axes[0].set_yscale("log")
+    for ax in axes:
+        _counted(ax)
     axes[0].set_xlabel("distance t - k, in steps")
     axes[0].set_ylabel(f"mean {kind} norm of ds(t) / ds(k)".replace("  ", " "))
     axes[0].set_title(_shown(title), loc="left")
@@ -508,6 +513,7 @@ def losses(
             ax.plot(at, height, linestyle="none", marker=mark, color=colour, markersize=5, label=label)
     _levels(ax, baselines or {})
     ax.set(xlabel="step of training", ylabel=_shown(y_label))
+    _counted(ax)
     ax.set_title(_shown(title), loc="left")
     if log:
         ax.set_yscale("log")
@@ -553,6 +559,8 @@ def lines(
     _levels(ax, levels or {})
     ax.set(xlabel=_shown(x_label), ylabel=_shown(y_label))
     ax.set_title(_shown(title), loc="left")
+    if all(np.all(line.get_xdata() == np.round(line.get_xdata())) for line in ax.get_lines()[: len(curves)]):
+        _counted(ax)
     if log_x:
         ax.set_xscale("log")
         ticks = sorted({float(v) for line in ax.get_lines()[: len(curves)] for v in line.get_xdata()})
@@ -582,6 +590,11 @@ def _running_mean(values: Array, keep: float = 0.95) -> Array:
     return out
 
 
+def _counted(ax: Any) -> None:
+    """No marks between whole numbers: steps are counted."""
+    ax.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
+
+
 def _levels(ax: Any, levels: Mapping[str, float]) -> None:
     for name, y in levels.items():
         ax.axhline(y, color=FAINT, linewidth=1.0, linestyle=(0, (1, 2)))
@@ -605,8 +618,8 @@ def _legend(ax: Any) -> None:
     if any(path.intersects_bbox(box, filled=False) for path in paths):
         legend.remove()
         width, height = figure.get_size_inches()
-        columns = min(len(lines), max(1, int(width * figure.dpi // box.width)))
-        rows = math.ceil(len(lines) / columns)
+        rows = math.ceil(len(lines) / max(1, width * figure.dpi // box.width))
+        columns = math.ceil(len(lines) / rows)
         figure.set_size_inches(width, height + box.height / figure.dpi * rows / len(lines))
         side = "upper" if len(figure.axes) > 1 else "lower"
         figure.legend(loc=f"outside {side} center", ncols=columns, **look)

@@ -187,7 +187,8 @@ class Program:
                     rows.append((f"{direction}, {'all steps at once' if s < 0 else 'each step'}", text))
                 count = len(loop.work(s))
                 if count:
-                    rows.append((f"{direction}, each step", f"{count} operations in one loop over rows and units"))
+                    many = "operations" if count > 1 else "operation"
+                    rows.append((f"{direction}, each step", f"{count} {many} in one loop over rows and units"))
         for k, found in enumerate(self.input_sums):
             if found is not None:
                 members = ", ".join(sorted({f"{f.family}" for f in found.factors}))

@@ -11,7 +11,8 @@ import atexit
 import ctypes
 import os
 import threading
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -53,21 +54,20 @@ class _Team:
         self._help = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 4)(
             kernels.compile_pointer(atomics.SOURCE + atomics.HELP, "help")
         )
-        signature = "void(int64, int64, int64[::1], int64, int64, int64, int64)"
+        signature = "void(int64, int64[:, ::1], int64[::1], int64, int64)"
         self.dispatch = kernels.compile_source(atomics.SOURCE + atomics.DISPATCH, "dispatch", signature)
         threads.quiet_blas()
         atexit.register(self.stop)
 
-    def run(self, function: int, words: np.ndarray, n: int, parts: int, pieces: int, together: bool = False) -> None:
+    def run(self, table: np.ndarray, words: np.ndarray, parts: int) -> None:
+        """The jobs of a table, see `Jobs`, in at most so many parts."""
         if parts < 2 or not self._busy.acquire(blocking=False):
-            if together:
-                n = words[-2] = 1
-            self.dispatch(0, function, words, n, 1, 0, 0)
+            self.dispatch(0, table, words, 0, 0)
             return
         try:
             if len(self._helpers) != parts - 1:
                 self._resize(max(parts, threads.get_num_threads()) - 1)
-            self.dispatch(self._board, function, words, n, pieces, len(self._helpers), self._release)
+            self.dispatch(self._board, table, words, len(self._helpers), self._release)
         finally:
             self._busy.release()
 
@@ -114,30 +114,79 @@ def parts(n: int, at_least: int = 1) -> int:
     return max(1, min(threads.get_num_threads(), MOST + 1, n // at_least))
 
 
-def run(function: int, words: np.ndarray, n: int, at_least: int = 1, grain: int = 0, slices: int = 0) -> None:
+def run(function: int, words: np.ndarray, n: int, at_least: int = 1, grain: int = 0) -> None:
     """function(*words, lo, hi) over [0, n): a slice a thread, none smaller than `at_least`; with a grain, each in pieces
-    of at most that size, which the threads take as they come; or in so many `slices`.
+    of at most that size, which the threads take as they come.
 
     function : the address of a kernel (`kernels.compile_pointer`); words : its other arguments, int64.
     While another thread of the program has the helpers, this one does all of its work itself.
     """
-    if not slices and n < 2 * at_least and _team is not None:
-        _team.dispatch(0, function, words, n, 1, 0, 0)
-        return
-    slices = slices or parts(n, at_least)
+    slices = parts(n, at_least)
     pieces = slices * -(-n // (slices * grain)) if grain and slices > 1 else slices
-    (_team or _the_team()).run(function, words, n, slices, pieces)
+    table = np.array([(function, 0, len(words), n, pieces, 0)], np.int64)
+    (_team or _the_team()).run(table, words, slices)
 
 
-def run_together(function: int, words: np.ndarray) -> None:
-    """function(*words, part, part + 1) for every part at the same time, one a thread.
+class At(NamedTuple):
+    """A word that is an address: so many bytes from the beginning of a memory, which is known by its number."""
 
-    The last two words are filled in: how many parts there are, and the address of a counter at which they can meet.
+    memory: int
+    shift: int = 0
+
+
+class Jobs:
+    """Kernels to run one after the other, each by all threads. Written down once, run as often as wanted.
+
+    A word is a number or an `At`, whose memory is looked up at every run.
     """
-    n = words[-2] = parts(MOST)
-    counter = np.zeros(1, np.int64)
-    words[-1] = counter.ctypes.data
-    (_team or _the_team()).run(function, words, n, n, n, together=True)
+
+    def __init__(self) -> None:
+        self._numbers: list[int] = []
+        self._memories: list[int] = []
+        self._rows: list[tuple[int, ...]] = []
+        self._parts = 1
+        self._arrays: tuple[np.ndarray, ...] = ()
+
+    def add(self, function: int, words: Sequence[int | At], n: int, at_least: int = 1) -> None:
+        """function(*words, lo, hi) over [0, n), as `run`."""
+        self._add(function, words, n, parts(n, at_least))
+
+    def add_together(self, function: int, words: Sequence[int | At]) -> None:
+        """function(*words, count, counter, part, part + 1) for every part at the same time, one a thread.
+
+        count : how many there are; counter : the address of a word, 0 at first, at which they can meet.
+        """
+        n = parts(MOST)
+        self._add(function, [*words, 0, 0, 0], n, n, together=True)
+
+    def _add(self, function: int, words: Sequence[int | At], n: int, pieces: int, together: bool = False) -> None:
+        self._rows.append((function, len(self._numbers), len(words) - together, n, pieces, together))
+        self._numbers += [w.shift if isinstance(w, At) else w for w in words]
+        self._memories += [w.memory if isinstance(w, At) else -1 for w in words]
+        self._parts = max(self._parts, pieces)
+        self._arrays = ()
+
+    def __add__(self, other: Jobs) -> Jobs:
+        both = Jobs()
+        for jobs in (self, other):
+            both._rows += [(function, first + len(both._numbers), *rest) for function, first, *rest in jobs._rows]
+            both._numbers += jobs._numbers
+            both._memories += jobs._memories
+            both._parts = max(both._parts, jobs._parts)
+        return both
+
+    def run(self, addresses: np.ndarray) -> None:
+        """addresses : of the memories, and 0 at the end."""
+        self.bound(addresses)()
+
+    def bound(self, addresses: np.ndarray) -> Callable[[], None]:
+        """What runs the jobs on these memories."""
+        if not self._arrays:
+            table, *words = (np.array(a, np.int64) for a in (self._rows, self._numbers, self._memories))
+            self._arrays = table.reshape(-1, 6), *words
+        table, numbers, memories = self._arrays
+        words = numbers + addresses[memories]
+        return lambda: (_team or _the_team()).run(table, words, min(self._parts, threads.get_num_threads()))
 
 
 def _forget() -> None:

@@ -159,14 +159,16 @@ def _evaluate_mixed(op: Op, args: tuple, attr: dict[str, Any]) -> Any:
 class Tensor(Value):
     """An array with its history. Made by `tl.tensor`, by the creation functions and by every operation.
 
+    Operators, indexing and NumPy's own functions (`np.tanh(x)`) work as on arrays and give Tensors; reductions and changes
+    of shape are methods too: `x.sum(axis=0)`, `x.reshape(2, 3)`. A Tensor's value never changes: `x += y` rebinds the name
+    x, and `x[0] = y` is refused.
+
     Attributes
     ----------
     shape, ndim, size, dtype : as of a NumPy array. T : the transpose.
     requires_grad : whether gradients flow to or through this tensor.
     grad : after `backward`, for a leaf made with `requires_grad=True`: a Tensor of the same shape and dtype; else None.
     name : what drawings and errors call it; free to set.
-
-    A Tensor's value never changes: `x += y` rebinds the name x, and `x[0] = y` is refused.
 
     Examples
     --------
@@ -225,11 +227,11 @@ class Tensor(Value):
     def backward(self, gradient: ArrayLike = None, create_graph: bool = False, retain_grads: bool = False) -> None:
         """Add the derivative of this value to `.grad` of every leaf it was computed from.
 
-        grad(x) += sum over paths of products of the rows' derivatives (reverse mode).
+        grad(x) += sum over paths of products of the operations' derivatives (reverse mode).
 
         Parameters
         ----------
-        gradient : the cotangent of this value, of its shape; may be left out for a value of one element (then 1.0).
+        gradient : the gradient with respect to this value, of its shape; may be left out for a value of one element (then 1.0).
         create_graph : make gradients that can be differentiated again.
         retain_grads : keep `.grad` of the values in between as well (for drawings).
 

@@ -81,6 +81,9 @@ class _Draw:
             sheet, title, _ = _cell(thing, **_known(options, _CELL, "a cell"))
             description = (thing.__doc__ or "").strip().split("\n")[0]
             return Drawing(sheet.dot(), title, description, lambda: _cell_scene(thing, options), theme)
+        if isinstance(thing, type):
+            remedy = f"make one of it first: tl.draw({thing.__name__}(...))"
+            raise ArgumentError(message("draw", f"cannot draw the class {thing.__name__}", remedy=remedy))
         if callable(getattr(thing, "named_modules", None)) or callable(getattr(thing, "named_parameters", None)):
             dot, title = modules(thing, **_known(options, _MODULE, "a module"))
             return Drawing(dot, title, "", lambda: module_scene(thing, **options), options.get("theme", "light"))

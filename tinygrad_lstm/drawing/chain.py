@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from .block import output_name
@@ -9,6 +10,7 @@ from .language import Sheet, fitted, indexed, letters
 from .memory import END, Memory, end, end_label
 
 BOX, TALL, GAP = 84.0, 58.0, 46.0  # a step, and the room between two
+LONGEST = 24  # letters of a cell's name
 MOST = 12  # steps drawn one by one
 
 
@@ -16,11 +18,12 @@ def rolled(cell: Any, sheet: Sheet) -> None:
     """One step, its inputs below, its output above, and a loop for every state."""
     states = [str(n.name) for n in cell.graph.states]
     tall = max(TALL, 30.0 + 22.0 * len(states))
-    sheet.shape("frame", "step", 0, 0, BOX, tall, fitted(cell.name, 12), size=_size(cell.name))
+    box = _wide(cell)
+    sheet.shape("frame", "step", 0, 0, box, tall, fitted(cell.name, LONGEST), size=_size(cell.name))
     _ends(cell, sheet, 0.0, tall, "step", "", "t")
     for k, name in enumerate(states):
-        y, x = 10.0 + 9.0 * (len(states) - 1 - k), BOX / 2 + 30.0 + 26.0 * (len(states) - 1 - k)
-        sheet.wire("step", "step", [(BOX / 2, -y), (x, -y), (x, y), (BOX / 2, y)], tip=f"{name} goes to the next step")
+        y, x = 10.0 + 9.0 * (len(states) - 1 - k), box / 2 + 30.0 + 26.0 * (len(states) - 1 - k)
+        sheet.wire("step", "step", [(box / 2, -y), (x, -y), (x, y), (box / 2, y)], tip=f"{name} goes to the next step")
         sheet.text(f"loop {name}", x + _beside(name) - 2, 0, indexed(fitted(name, 8)), size=14, kind="state")
 
 
@@ -69,13 +72,13 @@ def unrolled(cell: Any, sheet: Sheet, steps: int, memory: Memory | None = None) 
             if last:
                 break
             continue
-        wide = 30.0 if t is None else BOX
+        wide = 30.0 if t is None else _wide(cell)
         centre = x + GAP + wide / 2
         key = "more" if t is None else f"{t} step"
         if t is None:
             sheet.text(key, centre, 0, "…", size=24, kind="faint")
         else:
-            sheet.shape("frame", key, centre, 0, wide, tall, fitted(cell.name, 12), size=_size(cell.name))
+            sheet.shape("frame", key, centre, 0, wide, tall, fitted(cell.name, LONGEST), size=_size(cell.name))
             _ends(cell, sheet, centre, tall, key, f"{t} ", str(t))
         for k, n in enumerate(states):
             sheet.wire(before[k], key, [(begin[k], level[k]), (centre - wide / 2, level[k])], tip=n)
@@ -103,8 +106,19 @@ def _beside(name: str) -> float:
 
 
 def _size(name: str) -> float:
-    """Letters small enough for a name to stand in a step."""
-    return 15 if letters(name) < 8 else 12 if letters(name) < 11 else 10
+    """Smaller letters for a longer name."""
+    return 15 if letters(name) < 8 else 12
+
+
+def _wide(cell: Any) -> float:
+    """The width of a step: its name stands in it, and it stands on all of its inputs."""
+    name, inputs = str(cell.name), [str(n.name) for n in cell.graph.inputs]
+    return max(BOX, 20 + 0.52 * _size(name) * letters(fitted(name, LONGEST)), 30 + (len(inputs) - 1) * _apart(inputs))
+
+
+def _apart(inputs: Sequence[str]) -> float:
+    """From the middle of an input to that of the next."""
+    return max(map(end, inputs), default=0.0) + 5
 
 
 def _ends(cell: Any, sheet: Sheet, x: float, tall: float, box: str, key: str, index: str) -> None:
@@ -112,7 +126,7 @@ def _ends(cell: Any, sheet: Sheet, x: float, tall: float, box: str, key: str, in
     inputs = [str(n.name) for n in cell.graph.inputs]
     reach = 28.0
     for k, name in enumerate(inputs):
-        at = x + (k - (len(inputs) - 1) / 2) * (max(map(end, inputs)) + 5)
+        at = x + (k - (len(inputs) - 1) / 2) * _apart(inputs)
         sheet.shape(
             "input",
             f"{key}input {name}",

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import ArgumentError, message
-from ..graph import NUMBERS, Value, reachable
-from .frames import Frame, frames
+from ..graph import NUMBERS, ModuleCall, Value
+from .frames import Frame, calls, frames, in_order
 from .language import (
     FONT,
     LIT,
@@ -46,11 +46,12 @@ BIG = 500  # boxes from which on the room `layers` places them
 # --------------------------------------------------------------------------------------------------------- periods
 @dataclass(frozen=True)
 class Period:
-    """`count` repetitions of `length` values, from place `start` of the order of creation on."""
+    """`count` repetitions of `length` values, from place `start` of the order of creation on; a `word` for one of them."""
 
     start: int
     length: int
     count: int
+    word: str = "step"
 
     @property
     def stop(self) -> int:
@@ -99,6 +100,30 @@ def _period(s: np.ndarray, kinds: np.ndarray, least: int) -> Period | None:
     return None
 
 
+def _of_modules(p: Period, made: Sequence[Value], around: Mapping[int, tuple[ModuleCall, ...]]) -> Period | None:
+    """The period, called layers where each of its steps has weights of its own; None if that is no chain of many.
+
+    Modules of one kind repeat what they compute, as steps in time do, but each has its own parameters: the queries, keys
+    and values of attention stand side by side, and the blocks of a deep network have frames of their own.
+    """
+    owned = {id(w) for c in {c.start: c for v in made for c in around[id(v)]}.values() for w in c.module.parameters()}
+    step = {id(v): i // p.length for i, v in enumerate(made)}
+    readers: dict[int, set[int]] = {}
+    linked = set()
+    for v in made:
+        for a in v.args:
+            if isinstance(a, Value):
+                leaf, here = id(getattr(a, "source", a)), step[id(v)]
+                if leaf in owned:
+                    readers.setdefault(leaf, set()).add(here)
+                if step.get(id(a)) == here - 1:
+                    linked.add(here)
+    own = set().union(*(steps for steps in readers.values() if len(steps) == 1))
+    if len(own) < p.count or any(len(steps) > 1 for steps in readers.values()):
+        return p
+    return replace(p, word="layer") if p.count > KEPT and len(linked) == p.count - 1 else None
+
+
 # ------------------------------------------------------------------------------------------------------ what is shown
 def summary(array: Any) -> str:
     """A value in a few words: its numbers if they are few, else smallest, mean and largest; and what is not finite."""
@@ -140,12 +165,18 @@ def kind_of(v: Value) -> str:
     return "layer" if v.op.name in ("linear", "matmul", "einsum") or "cell" in v.attr else "value"
 
 
+def cell_of(v: Value) -> str:
+    """A cell's name, and that it runs over time where it makes more than one step."""
+    name = str(v.attr["cell"].name)
+    return f"{name} over time" if v.args[0].shape[0] > 1 else name
+
+
 def head_of(v: Value, name: str | None = None) -> str:
     """The operation as it is written, with its numbers: × 0.5; the name of a leaf (or `name`) and of a part of one."""
     if v.op is None or getattr(v, "member", False):
         return plain(name or v.name or ("parameter" if v.requires_grad else "constant"))
     if hasattr(v.attr.get("cell"), "name"):
-        return plain(f"{v.attr['cell'].name} over time")
+        return plain(cell_of(v))
     text = sign(v.op.symbol or v.op.name)
     numbers = [(k, a) for k, a in enumerate(v.args) if isinstance(a, NUMBERS)]
     if numbers and len(v.args) == 2:
@@ -181,7 +212,7 @@ class Picture:
     """Which values are drawn, which stand for others, and the frames around steps."""
 
     def __init__(self, roots: Sequence[Value], fold: str | None, depth: int | None):
-        self.values: list[Value] = reachable(roots)
+        self.values: list[Value] = in_order(roots)
         if depth is not None:
             near, front = {id(r) for r in roots}, list(roots)
             for _ in range(depth):
@@ -195,16 +226,22 @@ class Picture:
         self.made = [v for v in self.values if v.op is not None]
         free = [v for v in self.made if getattr(v, "scope", None) is None]
         signatures, kinds = self._signatures(free)
-        self.periods = periods(signatures, kinds)
+        around = calls(self.values)
+        self.periods: list[Period] = []
         self.step: dict[int, tuple[int, int]] = {}  # value -> (period, step)
-        for k, p in enumerate(self.periods):
-            for i in range(p.start, p.stop):
-                self.step[id(free[i])] = (k, (i - p.start) // p.length)
+        for found in periods(signatures, kinds):
+            made = free[found.start : found.stop]
+            p = _of_modules(found, made, around)
+            if p is None or any(id(v) in self.step for v in made):
+                continue
+            k = len(self.periods)
+            self.periods.append(p)
+            self.step |= {id(v): (k, i // p.length) for i, v in enumerate(made)}
             self._last_step(k, free, kinds)
         self._opened()
         self._satellites()
         self._own_leaves()
-        self.frames, self.names = frames(self.values, self.step)
+        self.frames, self.names = frames(self.values, self.step, around, [p.word for p in self.periods])
         self.folded: dict[int, str] = {}  # value -> the name of what stands for it
         self.folds: dict[str, tuple[int, int]] = {}
         for k, p in enumerate(self.periods):
@@ -217,6 +254,10 @@ class Picture:
                 self.folded[v] = name = f"fold {k}"
                 self.around[name] = tuple(itertools.takewhile(lambda f: f.kind != "step", self.frames[v]))
                 del self.step[v]
+
+    def word(self, fold: str) -> str:
+        """What is folded: a step, or a layer."""
+        return self.periods[int(fold.split()[1])].word
 
     def _last_step(self, k: int, free: Sequence[Value], kinds: np.ndarray) -> None:
         """The last step may lack what only a next one would read: it is known by the operations that it has."""
@@ -344,8 +385,9 @@ def computation(roots: Sequence[Value], theme: str = "light", values: bool = Tru
         boxes.setdefault(picture.frames[id(v)], []).append(f"{names[id(v)]} [{attributes(facts)}]")
     for name, (start, stop) in picture.folds.items():
         look = looks["fold"]
-        small = f'<font point-size="9" color="{faint}">{stop - start:,} steps like the others</font>'
-        facts = {"label": Markup(f"steps {start} to {stop - 1}<br/>{small}"), "shape": "box3d", "style": "filled"}
+        word = picture.word(name)
+        small = f'<font point-size="9" color="{faint}">{stop - start:,} {word}s like the others</font>'
+        facts = {"label": Markup(f"{word}s {start} to {stop - 1}<br/>{small}"), "shape": "box3d", "style": "filled"}
         facts |= {"fillcolor": look.fill, "color": look.edge, "fontcolor": look.text}
         boxes.setdefault(picture.around[name], []).append(f'"{name}" [{attributes(facts)}]')
 
@@ -421,7 +463,7 @@ def _spread(
             sheet.wire(names[id(a)], names[id(v)], [(x + WIDE / 2, y), (u - WIDE / 2, w)], faded=a.op is None)
     for name in picture.folds:
         start, stop = picture.folds[name]
-        sheet.text(name, 0, sheet.bottom + TALL, f"steps {start} to {stop - 1} are not shown")
+        sheet.text(name, 0, sheet.bottom + TALL, f"{picture.word(name)}s {start} to {stop - 1} are not shown")
     return sheet.dot()
 
 

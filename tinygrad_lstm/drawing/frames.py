@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ..graph import ModuleCall, Value
+from ..graph import ModuleCall, Value, reachable
 from .language import plain
 
 Step = tuple[int, int]  # (which loop, which step)
@@ -23,12 +23,17 @@ class Frame(NamedTuple):
     label: str
 
 
-def frames(values: Sequence[Value], step: Mapping[int, Step]) -> tuple[dict[int, tuple[Frame, ...]], dict[int, str]]:
+def frames(
+    values: Sequence[Value],
+    step: Mapping[int, Step],
+    around: Mapping[int, tuple[ModuleCall, ...]],
+    words: Sequence[str],
+) -> tuple[dict[int, tuple[Frame, ...]], dict[int, str]]:
     """The frames around every value, by id, the outermost first; and what parameters are called there: `head.weight`.
 
-    step : where the values are that belong to a step.
+    step : where the values are that belong to a step. around : the calls that each was made in. words : for every loop,
+    what a step of it is called.
     """
-    around = calls(values)
     kept = _kept(values, step, around)
     labels = _labels(around.values())
     found: dict[int, tuple[Frame, ...]] = {}
@@ -38,26 +43,48 @@ def frames(values: Sequence[Value], step: Mapping[int, Step]) -> tuple[dict[int,
         found[id(v)] = (
             *(frame for inside, frame in framed if not inside),
             *([Frame("loop", scope, scope[1])] if scope is not None else []),
-            *([Frame("step", at, f"step {at[1]}")] if at is not None else []),
+            *([Frame("step", at, f"{words[at[0]]} {at[1]}")] if at is not None else []),
             *(frame for inside, frame in framed if inside),
         )
     return found, _own_parameters(values, around, found)
 
 
+def in_order(roots: Iterable[Value]) -> list[Value]:
+    """What the roots are computed from, and the roots, arguments first.
+
+    That is the order of serials, but for leaves that were given new numbers since (by an optimiser): theirs have moved on.
+    """
+    values = reachable(roots)
+    first: dict[int, int] = {}  # such a leaf -> the serial of its first reader
+    for v in values:
+        for a in v.args:
+            if isinstance(a, Value) and changed(a, v):
+                first.setdefault(id(a), v.serial)
+    return sorted(values, key=lambda v: (first.get(id(v), v.serial), v.op is not None)) if first else values
+
+
+def changed(leaf: Value, reader: Value) -> bool:
+    """Whether a leaf was given new numbers after `reader` was computed from the old ones."""
+    return leaf.op is None and leaf.serial > reader.serial
+
+
 def calls(values: Sequence[Value]) -> dict[int, tuple[ModuleCall, ...]]:
-    """The calls in which each value was made, by id, the outermost first."""
+    """The calls in which each value was made, by id, the outermost first. values : in order."""
     if values and hasattr(values[-1], "around"):  # copies, which know
         return {id(v): getattr(v, "around", ()) for v in values}
     waiting = sorted({c.start: c for v in values for c in getattr(v, "calls", ())}.values(), key=lambda c: -c.start)
     open_ones: list[ModuleCall] = []
     found: dict[int, tuple[ModuleCall, ...]] = {}
     now: tuple[ModuleCall, ...] = ()
-    for v in values:  # in the order of their serials
-        while waiting and waiting[-1].start < v.serial:
+    moment = [v.serial for v in values]
+    for k in range(len(moment) - 2, -1, -1):  # leaves with new numbers are as old as what reads them
+        moment[k] = min(moment[k], moment[k + 1])
+    for v, now_at in zip(values, moment, strict=True):
+        while waiting and waiting[-1].start < now_at:
             while open_ones and open_ones[-1].stop < waiting[-1].start:
                 open_ones.pop()
             open_ones.append(waiting.pop())
-        while open_ones and open_ones[-1].stop < v.serial:
+        while open_ones and open_ones[-1].stop < now_at:
             open_ones.pop()
         if len(open_ones) != len(now) or (now and now[-1] is not open_ones[-1]):
             now = tuple(open_ones)
@@ -110,9 +137,11 @@ def _own_parameters(
 ) -> dict[int, str]:
     """Put parameters into the innermost frame that holds all their readers and whose module owns them."""
     readers: dict[int, tuple[Frame, ...]] = {}  # leaf -> the frames common to all that read it
+    first: dict[int, tuple[ModuleCall, ...]] = {}  # leaf -> the calls around the first that reads it
     for v in values:
         for a in v.args:
             if isinstance(a, Value) and a.op is None and id(a) in found:
+                first.setdefault(id(a), around[id(v)])
                 readers[id(a)] = _common(readers.get(id(a), found[id(v)]), found[id(v)])
     owned: dict[Any, dict[int, str]] = {}
     for c in {c.start: c for chain in around.values() for c in chain}.values():
@@ -123,7 +152,8 @@ def _own_parameters(
             outside, leaf = readers[id(v)], id(getattr(v, "source", v))
             held = [f in found[id(v)] or leaf in owned.get(f.key, ()) for f in outside]
             outside = outside[: len(held) - held[::-1].index(True) if any(held) else 0]
-            name = next((owned[f.key][leaf] for f in reversed(outside) if leaf in owned.get(f.key, ())), "")
+            inner = next((owned[f.key][leaf] for f in reversed(outside) if leaf in owned.get(f.key, ())), "")
+            name = inner or next((owned[c.start][leaf] for c in first[id(v)] if leaf in owned[c.start]), "")
             if name and (v.name is None or name.endswith(v.name)):
                 names[id(v)] = name
             found[id(v)] = outside

@@ -13,7 +13,7 @@ from math import prod
 from typing import Any, NamedTuple
 
 from ..graph import ModuleCall, Value, reachable
-from .frames import calls
+from .frames import calls, changed, in_order
 
 MOST = 20_000  # values, and
 LARGEST = 20_000_000  # numbers, that are computed once more for one drawing
@@ -48,15 +48,15 @@ def opened(roots: Sequence[Value]) -> list[Value]:
     """The roots, and behind them the same computation with its loops opened; the roots themselves if there are none.
 
     The steps of a loop are marked as such; a loop of one step, as of `LSTMCell`, becomes part of what is around it.
-    Stays closed: a loop over sequences of several lengths, one that is too large, and one whose results need no
-    gradient here and now (`no_grad`).
+    Stays closed: a loop over sequences of several lengths, one that is too large, one whose parameters an optimiser has
+    changed since, and one whose results need no gradient here and now (`no_grad`).
     """
-    order = reachable(roots)
-    loops = [v for v in order if _is_loop(v)]
+    order = in_order(roots)
+    loops = [v for v in order if is_loop(v)]
     room = MOST - len(order)
     replays: dict[int, Replay] = {}
     for v in loops:
-        found = _replay(v, order, room)
+        found = None if outdated(v) else _replay(v, order, room)
         if found is not None:
             replays[id(v)] = found
             room -= len(found.values)
@@ -90,9 +90,15 @@ def opened(roots: Sequence[Value]) -> list[Value]:
     return [seen[id(r)] for r in roots]
 
 
-def _is_loop(v: Value) -> bool:
+def is_loop(v: Value) -> bool:
+    """Whether a value is the results of a loop over time that can be opened."""
     cell = v.attr.get("cell") if v.op is not None else None
     return hasattr(cell, "graph") and hasattr(cell, "members") and v.attr.get("active") is None
+
+
+def outdated(v: Value) -> bool:
+    """Whether what a loop was computed from has changed since: computed once more it would show other numbers."""
+    return any(changed(a, v) for a in v.args if isinstance(a, Value))
 
 
 def _replay(v: Value, order: Sequence[Value], room: int) -> Replay | None:

@@ -17,7 +17,7 @@ from .place import Places, place
 from .route import Board, Goals, Net, Point
 
 WIDE, HIGH = 8, 6  # lines of the grid a column and a row
-LAYER, SIGN, OVAL, JOIN = (2, 1), (1, 1), (2, 1), (1, 1)  # half sizes, in lines
+LAYER, SIGN, OVAL, JOIN, LONG = (2, 1), (1, 1), (2, 1), (1, 1), (3, 1)  # half sizes, in lines
 UNIT = 12.0  # points between the lines of a box
 TRACK, EMPTY = 12.0, 5.0  # points from a line that holds a wire, or none, to the next
 RIM = 9.0  # points between the lines at the rim
@@ -35,6 +35,8 @@ class Wire:
 
 
 def half(p: Part) -> tuple[int, int]:
+    if p.kind in ("layer", "pointwise") and len(p.label) > 7:
+        return LONG
     if p.kind == "pointwise":
         return SIGN if len(p.label) < 3 else OVAL
     return {"layer": LAYER, "join": JOIN}.get(p.kind, (0, 0))
@@ -70,10 +72,12 @@ class Memory:
         self.tips = {
             n.serial: f"{name} = {text}" for (_, n), (name, text) in zip(equations(cell.graph), lines, strict=False)
         }
-        # more lines between the boxes, until every wire finds its way
+        # more lines between the boxes, until every wire finds its way; one that found none goes first
         for room, early in product(range(4), (False, True)):
             self._on_grid(room)
             self._route(early)
+            if self.stray:
+                self._route(early, [(w.source, w.target) for w in self.stray])
             if not self.stray:
                 break
         self._measure()
@@ -115,8 +119,9 @@ class Memory:
         self.right = self.exit_x + 5
 
     # ------------------------------------------------------------------------------------------------------ the wires
-    def _route(self, early: bool = False) -> None:
-        """Lay the wires; `early`: old states that become other states before what is read from below."""
+    def _route(self, early: bool = False, first: Sequence[tuple[Part, Any]] = ()) -> None:
+        """Lay the wires, those of `first` first; `early`: old states that become other states before what is read from
+        below."""
         b = self.block
         self.board = Board(self.right + 1, self.height)
         for p in [*b.parts, *self.joins]:
@@ -155,7 +160,7 @@ class Memory:
             for k, new in enumerate(b.new_states)
         ]
         jobs.append((2e4, len(jobs), b.output, ("output", 0)))
-        for _, _, source, target in sorted(jobs, key=lambda j: j[:2]):
+        for _, _, source, target in sorted(jobs, key=lambda j: ((j[2], j[3]) not in first, *j[:2])):
             net = nets.setdefault(id(source), Net(source.serial if source.node is not None else id(source)))
             goals = self._goals(target)
             path = self.board.connect(net, goals, self._starts(source)) if goals else None
@@ -211,7 +216,7 @@ class Memory:
                 ends |= {
                     (point, way): 1.0 + k for k, point in enumerate(self._merging(target)) for way in (right, left)
                 }
-            if (dx, dy) == OVAL:
+            if (dx, dy) in (OVAL, LONG):
                 ends |= {((x + k, y + side * dy), up if side > 0 else down): 3.0 for k in (-1, 1) for side in (-1, 1)}
         return {(p, way): price for (p, way), price in ends.items() if p not in self.board.turning}
 
@@ -381,7 +386,7 @@ class Memory:
         (x, y), (dx, dy) = self.at[id(p)], half(p)
         (x0, y0), (x1, y1) = shown((x - dx, y - dy)), shown((x + dx, y + dy))
         mx, my = shown((x, y))
-        size = 16 if len(p.label) < 2 else 13 if len(p.label) < 6 else 11 if len(p.label) < 8 else 8
+        size = 16 if len(p.label) < 2 else 13 if len(p.label) < 6 else 11 if len(p.label) < 11 else 10
         label = (
             plain(p.label, 12)
             if not p.note

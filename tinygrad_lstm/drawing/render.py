@@ -82,11 +82,13 @@ def elsewhere(dot: str, form: str) -> bytes:
     import graphviz
 
     try:
-        return graphviz.Source(dot, engine="neato").pipe(form, neato_no_op=2, quiet=True)
+        data = graphviz.Source(dot, engine="neato").pipe(form, neato_no_op=2, quiet=True)
     except (graphviz.CalledProcessError, graphviz.ExecutableNotFound) as error:
         raise FileError(message("draw", f"dot could not draw: {str(error)[:500]}")) from None
+    return _MADE.sub(lambda m: m[1] + b"19700101000000Z" + b" " * (len(m[2]) - 15) + m[3], data)
 
 
+_MADE = re.compile(rb"(/(?:Creation|Mod)Date \(D:)(\d{14}[^)]{1,9})(\))")  # the hour would make every file another one
 _TEXT = re.compile(r"<text\b.*?</text>", re.S)
 _HEAD = re.compile(r"<\?xml.*?(?=<svg)", re.S)
 _FACE = re.compile(r'font-family="Helvetica[^"]*"')

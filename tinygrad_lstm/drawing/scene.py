@@ -15,9 +15,9 @@ import numpy as np
 
 from ..graph import NUMBERS, Op, Value
 from .arrays import packed
-from .computation import KEPT, Picture, head_of, kind_of, shape_of, short
-from .frames import Frame
-from .inside import opened
+from .computation import KEPT, Period, Picture, cell_of, head_of, kind_of, shape_of, short
+from .frames import Frame, in_order
+from .inside import is_loop, opened, outdated
 from .language import plain, sign
 
 MOST = 4000  # values in a page
@@ -41,6 +41,7 @@ def computation_scene(roots: Sequence[Value], values: bool = True, gradients: bo
                       direction: str = "forward", depth: int | None = None, inside: bool = True,
                       **_: Any) -> dict[str, Any]:  # fmt: skip
     """The scene of the computation of `roots`; options as of `tl.draw`, but that loops are opened unless told not to."""
+    closed = inside and any(is_loop(v) and outdated(v) for v in in_order(roots))
     if inside:
         roots = opened(roots)
     picture = Picture(roots, None, depth)
@@ -72,10 +73,12 @@ def computation_scene(roots: Sequence[Value], values: bool = True, gradients: bo
         columns["tracked"].append(int(bool(v.requires_grad)))
         columns["value"].append(packed(data, cells) if here else None)
         columns["gradient"].append(packed(grad, cells) if gradients and grad is not None else None)
-    groups, parents = _groups(kept, number, picture.frames, fold, [p.count for p in picture.periods], lost)
+    groups, parents = _groups(kept, number, picture.frames, fold, picture.periods, lost)
     notes = [f"{len(shown):,} values"]
     if lost:
         notes.append(f"{len(lost):,} of them are left out of this page")
+    if closed:
+        notes.append("loops stay closed whose parameters an optimiser has changed since: draw before its step")
     return {
         "notes": notes,
         "texts": list(texts.texts),
@@ -133,7 +136,7 @@ def _too_many(shown: list[Value], step: dict[int, tuple[int, int]], counts: list
 
 
 def _groups(inside: list[Value], number: dict[int, int], around: Mapping[int, tuple[Frame, ...]], fold: str | None,
-            counts: list[int], lost: dict[int, int]) -> tuple[list[dict[str, Any]], list[int]]:  # fmt: skip
+            periods: Sequence[Period], lost: dict[int, int]) -> tuple[list[dict[str, Any]], list[int]]:  # fmt: skip
     """The groups, and the parent of every item: the frames, and around steps in the middle of a long loop one more."""
     groups: list[dict[str, Any]] = []
     above: list[int] = []
@@ -162,17 +165,18 @@ def _groups(inside: list[Value], number: dict[int, int], around: Mapping[int, tu
         return known[frames]
 
     for k, here in sorted(steps.items()):
-        long = fold == "time" and counts[k] > KEPT
+        count, word = periods[k].count, periods[k].word
+        long = fold == "time" and count > KEPT
         order = sorted(here)
         run = outside = enter(here[order[0]][:-1])
         for s, after in itertools.zip_longest(order, order[1:]):
             if long and s == 2:
-                run = group(f"steps 2 to {counts[k] - 2}", False, outside)
-            middle = long and 2 <= s < counts[k] - 1
-            place = group(f"step {s}", not middle and len(order) <= 400, run if middle else outside)
+                run = group(f"{word}s 2 to {count - 2}", False, outside)
+            middle = long and 2 <= s < count - 1
+            place = group(f"{word} {s}", not middle and len(order) <= 400, run if middle else outside)
             known[here[s]] = place
             if k in left_out and after is not None and after != s + 1:
-                group(f"steps {s + 1} to {after - 1}, left out of this page", False, run if middle else outside)
+                group(f"{word}s {s + 1} to {after - 1}, left out of this page", False, run if middle else outside)
                 groups[-1] |= {"gone": k, "after": place}
     parents = [enter(around[id(v)]) for v in inside]
     return groups, parents + above
@@ -204,7 +208,7 @@ def form(v: Value) -> str:
     if op.name == "getitem" and "index" in v.attr:
         return plain(f"{args[0]}[{_index(v.attr['index'])}]")
     if hasattr(v.attr.get("cell"), "name"):
-        return plain(f"{v.attr['cell'].name} over time ({', '.join(args)})")
+        return plain(f"{cell_of(v)} ({', '.join(args)})")
     plain_kinds = (bool, int, float, str, tuple, list)
     named = [f"{k}={a}" for k, a in v.attr.items() if isinstance(a, plain_kinds) and a is not False]
     return plain(f"{symbol}({', '.join([*args, *named])})")

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..cell import Cell
 from ..errors import ArgumentError, GradientError, message
-from ..execute import After, Tape
+from ..execute import Left, Tape
 from ..loops import is_boolean
 from ..nn.module import Module
 from ..nn.recurrent import _OneStep, _Stack
@@ -82,7 +82,7 @@ class Passage:
         )
         return np.zeros((self.place.steps, x.shape[1], *axes), x.dtype)
 
-    def _read(self, after: After, node: Any) -> np.ndarray:
+    def _read(self, after: Left, node: Any) -> np.ndarray:
         if not varies(node):
             return np.array(after.values.get(node.serial, 0)) + self._blank(node)
         found = after.values.get(node.serial)
@@ -95,7 +95,7 @@ class Passage:
         elif not varies(node):
             found = np.array(tape.machine.static[node.serial])
         else:
-            found = self._read(After(self.cell.program, tape.run, len(tape.active), tape.run.layout.batch), node)
+            found = self._read(Left(tape.run, len(tape.active)), node)
         return found.astype(bool) if is_boolean(node) else found
 
     def gradient(self, name: str) -> np.ndarray:

@@ -174,8 +174,8 @@ def _ctc_pullback(g: Any, y: Any, x: Any, **attr: Any) -> Any:
     return sweep([_written_out(own, **attr)], [g], stop=[own])[own.serial]
 
 
-array_row("ctc", _ctc, (_ctc_pullback,), names=("log_probs",), symbol="CTC")
-array_row("ctc_gradient", _ctc_gradient, arity=2, names=("g", "log_probs"))
+array_row("ctc", _ctc, (_ctc_pullback,), names=("log_probs",), symbol="CTC", doc="-log of the probability of all alignments")
+array_row("ctc_gradient", _ctc_gradient, arity=2, names=("g", "log_probs"), doc="The derivative of ctc")
 
 
 # -------------------------------------------------------------------------------------------------------------- checks

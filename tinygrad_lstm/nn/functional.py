@@ -136,17 +136,24 @@ def _standardise_arrays(g, y, wanted, x, eps):
 
 # fmt: off
 array_row("cross_entropy", _cross_entropy,
-          (lambda g, y, x, target: apply("cross_entropy_gradient", g, x, target=target),), names=("input",))
-array_row("cross_entropy_gradient", _cross_entropy_gradient, (_cotangent_of_g, _cotangent_of_x), arity=2)
+          (lambda g, y, x, target: apply("cross_entropy_gradient", g, x, target=target),), names=("input",),
+          doc="-log softmax(input)[target] of every row")
+array_row("cross_entropy_gradient", _cross_entropy_gradient, (_cotangent_of_g, _cotangent_of_x), arity=2,
+          doc="The gradient of cross_entropy: g (softmax(x) - onehot(target))")
 array_row("pick", lambda x, target: x[_rows(x, target)],
-          (lambda g, y, x, target: apply("unpick", g, target=target, classes=x.shape[1]),))
+          (lambda g, y, x, target: apply("unpick", g, target=target, classes=x.shape[1]),),
+          doc="The entry at target of every row")
 array_row("unpick", _unpick,
-          (lambda c, y, g, target, classes: apply("pick", c, target=target),))
+          (lambda c, y, g, target, classes: apply("pick", c, target=target),),
+          doc="Rows of zeros with g at target: the gradient of pick")
 array_row("take_rows", lambda w, index: np.take(w, index, axis=0),
-          (lambda g, y, w, index: apply("add_rows", g, index=index, count=w.shape[0]),), names=("weight",))
+          (lambda g, y, w, index: apply("add_rows", g, index=index, count=w.shape[0]),), names=("weight",),
+          doc="The rows of weight at integer indices")
 array_row("add_rows", _add_rows,
-          (lambda c, y, g, index, count: apply("take_rows", c, index=index),))
-array_row("standardise", _standardise, (_standardise_rule,), arrays=_standardise_arrays)
+          (lambda c, y, g, index, count: apply("take_rows", c, index=index),),
+          doc="Rows added up at integer indices: the gradient of take_rows")
+array_row("standardise", _standardise, (_standardise_rule,), arrays=_standardise_arrays,
+          doc="(x - mean) / sqrt(var + eps) of every row")
 # fmt: on
 
 
