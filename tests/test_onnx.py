@@ -1,6 +1,7 @@
 """ONNX: what a model exports does in ONNX Runtime what the model does, at other sizes too; and models made elsewhere run
 here. Judges: ONNX Runtime, onnx's reference evaluator, ONNX's own tests of nodes."""
 
+import doctest
 import importlib
 import inspect
 import re
@@ -84,7 +85,11 @@ def normal(rng, *shape, dtype=np.float32):
 @pytest.mark.parametrize("deep", [False, True])
 def test_torchs_layers(kind, deep, dtype, rng, tmp_path):
     options = {"dtype": dtype, "seed": 0}
-    options |= {"RNN relu": {"nonlinearity": "relu"}, "LSTM projected": {"proj_size": 2}, "no bias": {"bias": False}}.get(kind, {})
+    options |= {
+        "RNN relu": {"nonlinearity": "relu"},
+        "LSTM projected": {"proj_size": 2},
+        "no bias": {"bias": False},
+    }.get(kind, {})
     options |= {"num_layers": 2, "bidirectional": True, "batch_first": True, "dropout": 0.5} if deep else {}
     layer = getattr(tl.nn, kind.split()[0] if kind != "no bias" else "GRU")(3, 5, **options)
     n = 4 if deep else 1
@@ -113,7 +118,10 @@ def test_every_cell(cell, rng, tmp_path):
         return tuple(normal(rng, 2, batch, sizes[cell.axes[s][0]]) for s in cell.states)
 
     judged(layer, [normal(rng, 7, 2, 3), normal(rng, 2, 1, 3)], tmp_path)
-    examples = [(normal(rng, 7, 2, 3), states(2), np.array([7, 4])), (normal(rng, 4, 3, 3), states(3), np.array([0, 4, 2]))]
+    examples = [
+        (normal(rng, 7, 2, 3), states(2), np.array([7, 4])),
+        (normal(rng, 4, 3, 3), states(3), np.array([0, 4, 2])),
+    ]
     judged(layer, examples, tmp_path)
 
 
@@ -223,7 +231,9 @@ def test_parameters_keep_their_names(rng):
     for name in ("embed.weight", "out.weight", "out.bias", "norm.weight"):
         np.testing.assert_array_equal(shipped.parameters[name], state[name])
     gates = state["layers.weight_ih_l1_reverse"].reshape(4, 8, 16)
-    np.testing.assert_array_equal(shipped.parameters["layers.weight_ih_l1_reverse"], gates[[0, 3, 1, 2]].reshape(1, 32, 16))
+    np.testing.assert_array_equal(
+        shipped.parameters["layers.weight_ih_l1_reverse"], gates[[0, 3, 1, 2]].reshape(1, 32, 16)
+    )
     assert "layers.bias_ih_l0+layers.bias_hh_l0" in shipped.parameters
 
 
@@ -235,7 +245,9 @@ def test_random_models(rng, tmp_path):
             wide = int(chance.integers(2, 6))
             kind = chance.choice(["Linear", "GRU", "LSTM", "mgu", "function"])
             if kind == "function":
-                parts.append(chance.choice([tl.tanh, tl.relu, tl.softmax, tl.gelu, tl.square, lambda x: x - x.mean(axis=0)]))
+                parts.append(
+                    chance.choice([tl.tanh, tl.relu, tl.softmax, tl.gelu, tl.square, lambda x: x - x.mean(axis=0)])
+                )
             elif kind == "Linear":
                 parts.append(tl.nn.Linear(width, wide, seed=k))
                 width = wide
@@ -308,12 +320,21 @@ def test_fused_functions(rng, tmp_path):
     def swish(x, beta):
         return x * tl.sigmoid(beta * x)
 
-    judged(Does(lambda self, x: swish(x, 1.5) + swish(x, self.v), v=normal(rng, 3)), [normal(rng, 5, 3), normal(rng, 1, 3)], tmp_path)
+    judged(
+        Does(lambda self, x: swish(x, 1.5) + swish(x, self.v), v=normal(rng, 3)),
+        [normal(rng, 5, 3), normal(rng, 1, 3)],
+        tmp_path,
+    )
 
 
 @pytest.mark.parametrize("opset", range(14, 24))
 def test_opsets(opset, rng, tmp_path):
-    here = judged(Tagger(), [(rng.integers(0, 20, (5, 2)), np.array([5, 1])), (rng.integers(0, 20, (3, 3)), np.array([3, 0, 2]))], tmp_path, opset=opset)
+    here = judged(
+        Tagger(),
+        [(rng.integers(0, 20, (5, 2)), np.array([5, 1])), (rng.integers(0, 20, (3, 3)), np.array([3, 0, 2]))],
+        tmp_path,
+        opset=opset,
+    )
     assert here.inputs["ids"].shape == ("steps", "batch")
     assert onnx.load(tmp_path / "model.onnx").opset_import[0].version == opset
 
@@ -348,7 +369,12 @@ def test_names_and_axes_as_told(rng, tmp_path):
 def test_sizes_that_belong_together(rng):
     layer = tl.nn.LSTM(3, 5, seed=0)
     here = tl.onnx.export(layer, None, (normal(rng, 4, 2, 3), (normal(rng, 1, 2, 5), normal(rng, 1, 2, 5)), [4, 1]))
-    assert [p.shape for p in here.inputs.values()] == [("steps", "batch", 3), (1, "batch", 5), (1, "batch", 5), ("batch",)]
+    assert [p.shape for p in here.inputs.values()] == [
+        ("steps", "batch", 3),
+        (1, "batch", 5),
+        (1, "batch", 5),
+        ("batch",),
+    ]
     with pytest.raises(tl.ShapeError, match="the axis 'batch' is 3 in input, 2 in hx_0"):
         here.run([normal(rng, 4, 3, 3), normal(rng, 1, 2, 5), normal(rng, 1, 2, 5), np.array([1, 1])])
 
@@ -370,8 +396,14 @@ def test_arguments_by_name_and_things_that_are_no_arrays(rng):
 
 
 NOTES = [
-    ("x[: x.shape[0] // 2]", "axis 0 of x is 5: `getitem` in Does: the size .* does not follow from the sizes of the inputs"),
-    ("tl.repeat(x, 2, axis=1)", "axis 1 of x is 2: `getitem` in Does: an array of numbers, .* is made anew for every size"),
+    (
+        "x[: x.shape[0] // 2]",
+        "axis 0 of x is 5: `getitem` in Does: the size .* does not follow from the sizes of the inputs",
+    ),
+    (
+        "tl.repeat(x, 2, axis=1)",
+        "axis 1 of x is 2: `getitem` in Does: an array of numbers, .* is made anew for every size",
+    ),
     ("sum((x[t] for t in range(x.shape[0])), 0.0)", "axis 0 of x is 5: the model does other operations at other sizes"),
 ]
 
@@ -390,7 +422,10 @@ def test_an_axis_that_cannot_be_dynamic_keeps_the_examples_size_and_says_so(text
 # ------------------------------------------------------------------------------------------------------- what is refused
 REFUSED = [
     ("x * float(x.numpy().max())", "`mul` in Does: a number that follows the inputs, but not by operations of tl"),
-    ("tl.tensor(np.cumsum(x.numpy(), 0)) + x", "a constant in Does: its values follow the inputs, but not by operations of tl"),
+    (
+        "tl.tensor(np.cumsum(x.numpy(), 0)) + x",
+        "a constant in Does: its values follow the inputs, but not by operations of tl",
+    ),
     ("x[x > 0]", "`getitem` in Does: how many entries a boolean index takes depends on their values"),
     ("tl.nn.functional.dropout(x, 0.5, True)", "its values follow the inputs"),
 ]
@@ -422,14 +457,30 @@ WRONG = [
     (lambda m, x, p: tl.onnx.export(lambda x: x, p, x), tl.ArgumentError, "model must be a Module"),
     (lambda m, x, p: tl.onnx.export(m, p, (x, x, x)), tl.ArgumentError, "the example does not fit Linear.forward"),
     (lambda m, x, p: tl.onnx.export(m, p, 3.0), tl.ArgumentError, "the example holds no array"),
-    (lambda m, x, p: tl.onnx.export(m, p, x, input_names=["a", "b"]), tl.ArgumentError, "input_names are 1 different names, for x"),
+    (
+        lambda m, x, p: tl.onnx.export(m, p, x, input_names=["a", "b"]),
+        tl.ArgumentError,
+        "input_names are 1 different names, for x",
+    ),
     (lambda m, x, p: tl.onnx.export(m, p, x, output_names="y"), tl.ArgumentError, "output_names are 1 different names"),
     (lambda m, x, p: tl.onnx.export(m, p, x, output_names=["x"]), tl.ArgumentError, "would be an input and an output"),
     (lambda m, x, p: tl.onnx.export(m, p, x, opset=9), tl.ArgumentError, "opset is from 14 to"),
-    (lambda m, x, p: tl.onnx.export(m, p, x, dynamic={"y": [0]}), tl.ArgumentError, "dynamic names 'y', which is no input"),
+    (
+        lambda m, x, p: tl.onnx.export(m, p, x, dynamic={"y": [0]}),
+        tl.ArgumentError,
+        "dynamic names 'y', which is no input",
+    ),
     (lambda m, x, p: tl.onnx.export(m, p, x, dynamic={"x": [4]}), tl.ArgumentError, "x has no axis 4"),
-    (lambda m, x, p: tl.onnx.export(m, p, x, dynamic={"x": {0: "n", 1: "n"}}), tl.ShapeError, "the axis 'n' has several sizes"),
-    (lambda m, x, p: tl.onnx.export(m, p, x, dynamic={"x": {1: "n"}}), tl.ShapeError, "the model does not run at other sizes: `Linear`: the last axis of x"),
+    (
+        lambda m, x, p: tl.onnx.export(m, p, x, dynamic={"x": {0: "n", 1: "n"}}),
+        tl.ShapeError,
+        "the axis 'n' has several sizes",
+    ),
+    (
+        lambda m, x, p: tl.onnx.export(m, p, x, dynamic={"x": {1: "n"}}),
+        tl.ShapeError,
+        "the model does not run at other sizes: `Linear`: the last axis of x",
+    ),
     (lambda m, x, p: tl.onnx.export(m, p / "no" / "folder.onnx", x), tl.FileError, "there is no folder"),
     (lambda m, x, p: tl.onnx.export(m, p, x), tl.FileError, "this is a folder"),
     (lambda m, x, p: tl.onnx.export(m, 3.5, x), tl.ArgumentError, "takes the path of a file"),
@@ -529,7 +580,11 @@ def recurrent_model(kind, rng, dtype=np.float32, steps=6, batch=3, **wanted):
     D, H, I = (2 if direction == "bidirectional" else 1), 4, 3
     attributes = {"hidden_size": H, "direction": direction}
     attributes |= {k: v for k, v in wanted.items() if k not in ("direction", "peephole")}
-    values = {"X": normal(chance, steps, batch, I), "W": normal(chance, D, gates * H, I), "R": 0.3 * normal(chance, D, gates * H, H)}
+    values = {
+        "X": normal(chance, steps, batch, I),
+        "W": normal(chance, D, gates * H, I),
+        "R": 0.3 * normal(chance, D, gates * H, H),
+    }
     values["B"] = normal(chance, D, 2 * gates * H)
     values["L"] = np.array([steps, 2, 4][:batch], np.int32)
     values["h"] = normal(chance, D, batch, H)
@@ -539,7 +594,9 @@ def recurrent_model(kind, rng, dtype=np.float32, steps=6, batch=3, **wanted):
             values["P"] = normal(chance, D, 3 * H)
     outputs = ["Y", "Y_h", "Y_c"] if kind == "LSTM" else ["Y", "Y_h"]
     node = helper.make_node(kind, list(values), outputs, name="it", **attributes)
-    infos = [helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(v.dtype), v.shape) for n, v in values.items()]
+    infos = [
+        helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(v.dtype), v.shape) for n, v in values.items()
+    ]
     constants = [numpy_helper.from_array(values[n], n) for n in ("W", "R", "B", "P") if n in values]
     given = {n: v for n, v in values.items() if n not in ("W", "R", "B", "P")}
     infos = [i for i in infos if i.name in given]
@@ -548,7 +605,19 @@ def recurrent_model(kind, rng, dtype=np.float32, steps=6, batch=3, **wanted):
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 14)], ir_version=8), given
 
 
-ALONE = ["Relu", "Tanh", "Sigmoid", "Affine", "LeakyRelu", "ThresholdedRelu", "ScaledTanh", "HardSigmoid", "Elu", "Softsign", "Softplus"]
+ALONE = [
+    "Relu",
+    "Tanh",
+    "Sigmoid",
+    "Affine",
+    "LeakyRelu",
+    "ThresholdedRelu",
+    "ScaledTanh",
+    "HardSigmoid",
+    "Elu",
+    "Softsign",
+    "Softplus",
+]
 ATTRIBUTES = [
     ("LSTM", {}), ("LSTM", {"peephole": True}), ("LSTM", {"input_forget": 1}), ("LSTM", {"input_forget": 1, "peephole": True}),
     ("LSTM", {"clip": 0.4}), ("GRU", {}), ("GRU", {"linear_before_reset": 1}), ("GRU", {"clip": 0.4}), ("RNN", {}), ("RNN", {"clip": 0.3}),
@@ -588,7 +657,11 @@ def saved(proto, tmp_path):
 # ------------------------------------------------------------------------------------------------ damaged and hostile files
 def one_node(kind, inputs, outputs, initializers=(), opset=18, domain="", **attributes):
     node = helper.make_node(kind, inputs, outputs, name="it", domain=domain, **attributes)
-    infos = [helper.make_tensor_value_info(n, TensorProto.FLOAT, None) for n in inputs if n not in [t.name for t in initializers]]
+    infos = [
+        helper.make_tensor_value_info(n, TensorProto.FLOAT, None)
+        for n in inputs
+        if n not in [t.name for t in initializers]
+    ]
     outs = [helper.make_tensor_value_info(n, TensorProto.FLOAT, None) for n in outputs]
     graph = helper.make_graph([node], "g", infos, outs, list(initializers))
     imports = [helper.make_opsetid("", opset)] + ([helper.make_opsetid(domain, 1)] if domain else [])
@@ -652,7 +725,15 @@ def test_tensors_in_a_file_beside_the_model(rng, tmp_path):
     folder = tmp_path / "models"
     folder.mkdir()
     (folder / "link").symlink_to(tmp_path / "secret")
-    for location, facts in [("../secret", {}), (str(tmp_path / "secret"), {}), ("link", {}), ("", {}), (".", {}), ("none", {}), ("../w.bin", {"offset": -4})]:
+    for location, facts in [
+        ("../secret", {}),
+        (str(tmp_path / "secret"), {}),
+        ("link", {}),
+        ("", {}),
+        (".", {}),
+        ("none", {}),
+        ("../w.bin", {"offset": -4}),
+    ]:
         with pytest.raises(tl.FileError):
             tl.onnx.load(outside(location, folder, **facts))
     with pytest.raises(tl.FileError, match="too short"):
@@ -665,7 +746,9 @@ def test_a_node_that_cannot_run_is_named(tmp_path):
         model.run({"a": np.ones((2, 3), np.float32), "b": np.ones((2, 3), np.float32)})
     assert "it (MatMul) cannot run" in str(error.value) and "a = (2, 3) float32" in str(error.value)
     proto, given = recurrent_model("LSTM", np.random.default_rng(0))
-    with pytest.raises(tl.ShapeError, match=r"it \(LSTM\) cannot run: sequence_lens \[9, 1, 1\] for 3 sequences of 6 steps"):
+    with pytest.raises(
+        tl.ShapeError, match=r"it \(LSTM\) cannot run: sequence_lens \[9, 1, 1\] for 3 sequences of 6 steps"
+    ):
         tl.onnx.load(saved(proto, tmp_path)).run(given | {"L": np.array([9, 1, 1], np.int32)})
 
 
@@ -686,6 +769,10 @@ def test_inputs_that_do_not_fit(rng):
         here.run(np.ones((1, 3)))["z"]
 
 
-def test_public_names_have_examples():
-    for thing in (tl.onnx.export, tl.onnx.load):
-        assert "Examples" in inspect.getdoc(thing)
+@pytest.mark.parametrize("thing", [tl.onnx.export, tl.onnx.load], ids=lambda thing: thing.__name__)
+def test_the_examples_of_the_docstrings_run(thing):
+    parsed = doctest.DocTestParser().get_doctest(inspect.cleandoc(thing.__doc__), {"tl": tl, "np": np}, "it", None, 0)
+    said = []
+    assert doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE).run(parsed, out=said.append).failed == 0, (
+        "".join(said)
+    )

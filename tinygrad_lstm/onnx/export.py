@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -72,7 +72,7 @@ def export(
     <onnx model
         takes input (steps, batch, 3) float32
         gives output (steps, batch, 5) float32, output_1 (1, batch, 5) float32, output_2 (1, batch, 5) float32
-        13 nodes: 1 Shape, 1 Gather, 1 LSTM, 3 Squeeze, 3 Identity, 2 Concat, 2 Reshape
+        6 nodes: 1 LSTM, 3 Squeeze, 2 Unsqueeze
         200 parameters>
     """
     onnx = package("export")
@@ -349,10 +349,16 @@ class _Writer:
         h, b, onnx = self.history, self.b, self.onnx
         make = onnx.helper.make_tensor_value_info
         kind = onnx.helper.np_dtype_to_tensor_dtype
+        terms = [self.term(k) for k in h.outputs]
+        made = {name for node in b.nodes for name in node.output}
+        names: dict[str, str] = {}  # other names for values: of outputs, and a parameter's own for what is kept of it
         results = []
-        for k, name in zip(h.outputs, self.output_names, strict=True):
-            term = self.term(k)
-            b.nodes.append(onnx.helper.make_node("Identity", [term.name], [name], name=b.name(f"{name}_as_output")))
+        for k, term, name in zip(h.outputs, terms, self.output_names, strict=True):
+            if term.name in made and term.name not in names:
+                names[term.name] = name
+            else:  # an input or a constant, or an output twice
+                label = b.name(f"{name}_as_output")
+                b.nodes.append(onnx.helper.make_node("Identity", [term.name], [name], name=label))
             try:
                 gives: list[Any] = [str(n) if isinstance(n, Size) else n for n in h.shape(k)]
             except Unexplained:
@@ -366,15 +372,14 @@ class _Writer:
                     if i == k:
                         shape[place] = axis.name
             inputs.append(make(name, kind(h.first.inputs[k].dtype), shape))
-        nodes = _needed(b.nodes, self.output_names)
+        nodes = _needed(b.nodes, {*names, *self.output_names})
         read = _read(nodes)
         kept = {name: a for name, a in b.constants.items() if name in read}
-        names: dict[str, str] = {}  # a parameter's own name for what is kept of it
+        used = {*self.input_names, *self.output_names}
         for name in kept:
             best = b.wanted.get(name, name)
-            names[name] = (
-                best if best not in names.values() and best not in (*self.input_names, *self.output_names) else name
-            )
+            names[name] = name if best in used else best
+            used.add(names[name])
         _rename(nodes, names)
         tensors = [onnx.numpy_helper.from_array(a, names[name]) for name, a in kept.items()]
         graph = onnx.helper.make_graph(nodes, type(self.model).__name__, inputs, results, tensors)
@@ -400,15 +405,17 @@ def _read(nodes: Sequence[Any]) -> set[str]:
 
 
 def _rename(nodes: Sequence[Any], names: Mapping[str, str]) -> None:
-    """Other names for what nodes read."""
+    """Other names for what nodes read and make."""
     for node in nodes:
+        for k, name in enumerate(node.output):
+            node.output[k] = names.get(name, name)
         for k, name in enumerate(node.input):
             node.input[k] = names.get(name, name)
         for body in _bodies(node):
             _rename(body.node, names)
 
 
-def _needed(nodes: Sequence[Any], outputs: Sequence[str]) -> list[Any]:
+def _needed(nodes: Sequence[Any], outputs: Iterable[str]) -> list[Any]:
     """The nodes that some output comes from."""
     wanted, kept = set(outputs), []
     for node in reversed(nodes):

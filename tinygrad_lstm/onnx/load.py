@@ -49,7 +49,9 @@ class Results(tuple):
         """Name -> array."""
         return dict(zip(self.names, self, strict=True))
 
-    keys = property(lambda self: lambda: self.names, doc="The names, as of a dict.")
+    def keys(self) -> tuple[str, ...]:
+        """The names, as of a dict."""
+        return self.names
 
     def __reduce__(self) -> Any:
         return Results, (self.names, tuple(self))
