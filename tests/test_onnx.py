@@ -215,6 +215,21 @@ def test_a_tagger(rng, tmp_path):
     judged(model, [(ids, np.array([9, 2, 0])), (ids[:4, :1], np.array([2]))], tmp_path)
 
 
+def test_an_example_of_large_size(rng, tmp_path):
+    model = Tagger()
+    here = judged(
+        model,
+        [(rng.integers(0, 20, (300, 2)), np.array([300, 40])), (rng.integers(0, 20, (4, 3)), np.array([3, 0, 2]))],
+        tmp_path,
+    )
+    assert here.inputs["ids"].shape == ("steps", "batch")
+
+
+def test_a_number_without_axes_as_input(rng, tmp_path):
+    model = Does(lambda self, x, gain: x * gain, w=normal(rng, 3))
+    judged(model, [(normal(rng, 4), np.array(2.0, np.float32)), (normal(rng, 2), np.array(3.0, np.float32))], tmp_path)
+
+
 def test_training_mode_is_left_as_it_was(rng):
     model = Tagger()
     model.out.eval()
@@ -357,7 +372,7 @@ def test_names_and_axes_as_told(rng, tmp_path):
     here = tl.onnx.export(layer, None, x, dynamic={"x": {1: "people"}}, **names)
     assert here.inputs["x"].shape == (7, "people", 3) and here.outputs["c"].shape == (1, "people", 5)
     results = here.run({"x": x[:, :1]})
-    assert results.names == ("y", "h", "c") and list(results.asdict()) == ["y", "h", "c"]
+    assert results.names == ("y", "h", "c") and list(dict(results)) == ["y", "h", "c"]
     np.testing.assert_array_equal(results["h"], results[1])
     with pytest.raises(tl.ShapeError, match="the model takes x \\(7, people, 3\\)"):
         here.run({"x": x[:3]})

@@ -12,7 +12,20 @@ from ..errors import ArgumentError, ShapeError, message
 from ..nn.module import Module, _leaves
 from ..tensor import Tensor
 from .builder import Builder, Term
-from .history import Axis, Example, History, Recording, Ref, Size, Unexplained, find_axes, named_axes, record
+from .history import (
+    FAILURES,
+    LARGE,
+    Axis,
+    Example,
+    History,
+    Recording,
+    Ref,
+    Size,
+    Unexplained,
+    find_axes,
+    named_axes,
+    record,
+)
 from .load import Model, from_proto
 from .package import package, path_of, write_whole
 from .recurrence import Recurrence
@@ -111,7 +124,7 @@ def export(
         if named is None:
             raise ArgumentError(message("onnx.export", str(error))) from None
         raise ShapeError(message("onnx.export", str(error), remedy=_FEWER)) from None
-    except (ShapeError, ArgumentError, ValueError, TypeError, IndexError) as error:
+    except FAILURES as error:
         if named is None or str(error).startswith("`onnx.export`"):
             raise
         raise ShapeError(
@@ -169,17 +182,19 @@ def _note(axis: Axis, sample: Example, inputs: list[str], error: Exception) -> s
 
 
 def _compare(model: Module, sample: Example, shipped: Model) -> None:
-    """The file, run here, against the model: at the example's size and at another."""
-    axes = shipped.dynamic
-    grown = {place: sample.arrays[place[0]].shape[place[1]] + 1 for place in axes}
-    for turn, sizes in enumerate([{}, grown]):
-        arrays = sample.resized(sizes, turn) if turn else sample.arrays
-        want = [y.data for y in Recording(model, sample, arrays).outputs]
+    """The file, run here, against the model: at two sizes if it takes others than the example's."""
+    shapes = [a.shape for a in sample.arrays]
+    grown = {(k, i): shapes[k][i] + 1 for k, i in shipped.dynamic}
+    small = {place: min(n, 7) for place, n in grown.items()}
+    for sizes in (small, grown) if grown else ({},):
+        arrays = sample.resized(sizes, 1)
+        try:
+            want = [y.data for y in Recording(model, sample, arrays).outputs]
+        except FAILURES:
+            continue  # lengths of the example, for instance, in fewer steps
         for name, a, b in zip(shipped.outputs, want, shipped.run(arrays), strict=True):
-            close = (
-                a.shape == b.shape and a.dtype == b.dtype and np.allclose(a, b, 1e-3, 1e-4 * _scale(a), equal_nan=True)
-            )
-            if not close:
+            alike = a.shape == b.shape and a.dtype == b.dtype
+            if not alike or not np.allclose(a, b, 1e-3, 1e-4 * _scale(a), equal_nan=True):
                 raise ArgumentError(
                     message(
                         "onnx.export",
@@ -188,6 +203,8 @@ def _compare(model: Module, sample: Example, shipped: Model) -> None:
                         "does the model draw random numbers, or look at its input through NumPy?",
                     )
                 )
+        if small != grown and max((n for shape in shapes for n in shape), default=0) > LARGE:
+            break  # rounding grows over a long sequence, and one size is enough
 
 
 def _scale(a: np.ndarray) -> float:

@@ -382,14 +382,16 @@ class Counted:
 
 # ----------------------------------------------------------------------------------------------------- dynamic axes
 PROBES = 5
+LARGE = 16
+FAILURES = (ShapeError, ArgumentError, ValueError, TypeError, IndexError)  # of a model at a size that it has not
 OTHERWISE = "the model does other operations at other sizes"
 
 
-def _sizes(axes: Sequence[Axis], example: Example) -> list[dict[str, int]]:
-    """Sizes to record at: no axis moves as another does."""
+def _sizes(axes: Sequence[Axis], example: Example, most: float) -> list[dict[str, int]]:
+    """Sizes to record at, from the example's, or from `most` if that is less: no axis moves as another does."""
     rng = np.random.default_rng(0)
     steps = [rng.permutation(13)[:PROBES] for _ in axes]
-    starts = [max(2, example.arrays[axis.places[0][0]].shape[axis.places[0][1]]) for axis in axes]
+    starts = [min(max(2, example.arrays[k].shape[i]), most) for k, i in (axis.places[0] for axis in axes)]
     return [
         {a.name: int(n + s[p]) + k for k, (a, n, s) in enumerate(zip(axes, starts, steps, strict=True))}
         for p in range(PROBES)
@@ -401,7 +403,15 @@ def record(model: Module, example: Example, axes: Sequence[Axis]) -> History:
 
     Raises Unexplained where the model does other operations at other sizes.
     """
-    sizes = _sizes(axes, example) if axes else [{}, {}]
+    if max((n for a in example.arrays for n in a.shape), default=0) > LARGE and axes:
+        try:  # small sizes take less time, if the model has no objection
+            return _record(model, example, axes, _sizes(axes, example, LARGE))
+        except (Unexplained, *FAILURES):
+            pass
+    return _record(model, example, axes, _sizes(axes, example, math.inf) if axes else [{}, {}])
+
+
+def _record(model: Module, example: Example, axes: Sequence[Axis], sizes: Sequence[dict[str, int]]) -> History:
     recordings = []
     for turn, chosen in enumerate(sizes):
         places = {place: chosen[axis.name] for axis in axes for place in axis.places}
@@ -417,7 +427,7 @@ def _runs(model: Module, example: Example, places: Sequence[tuple[int, int]], ba
     grown = {place: example.arrays[place[0]].shape[place[1]] + 1 for place in places}
     try:
         return Recording(model, example, example.resized(grown, 0)).shape_of_graph() == base
-    except (ShapeError, ArgumentError, ValueError, TypeError, IndexError):
+    except FAILURES:
         return None
 
 

@@ -26,7 +26,7 @@ OLDEST = 7  # the first version whose broadcasting is NumPy's
 class Results(tuple):
     """The outputs of a run: a tuple of arrays in the model's order, as ONNX Runtime's list, and by name.
 
-    `y, h = model.run(x)`, `results[0]`, `results["h"]`, `results.names`, `results.asdict()`.
+    `y, h = model.run(x)`, `results[0]`, `results["h"]`, `results.names`, `dict(results)`.
     """
 
     names: tuple[str, ...]
@@ -45,13 +45,13 @@ class Results(tuple):
             key = self.names.index(key)
         return super().__getitem__(key)
 
-    def asdict(self) -> dict[str, np.ndarray]:
-        """Name -> array."""
-        return dict(zip(self.names, self, strict=True))
-
     def keys(self) -> tuple[str, ...]:
-        """The names, as of a dict."""
+        """The names; `dict(results)` is a dict."""
         return self.names
+
+    def items(self) -> list[tuple[str, np.ndarray]]:
+        """(name, array) of each, in order."""
+        return list(zip(self.names, self, strict=True))
 
     def __reduce__(self) -> Any:
         return Results, (self.names, tuple(self))
