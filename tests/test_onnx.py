@@ -180,6 +180,82 @@ def test_an_lstm_declared_again_is_an_lstm(rng, tmp_path):
     assert "1 LSTM" in repr(judged(layer, [normal(rng, 5, 2, 3), normal(rng, 2, 3, 3)], tmp_path))
 
 
+def test_a_step_with_its_states_by_name(rng, tmp_path):
+    class Step(tl.nn.Module):
+        def __init__(self):
+            self.cell = tl.nn.LSTMCell(3, 4, seed=0)
+
+        def forward(self, x, h=None, c=None):
+            h, c = self.cell(x, None if h is None else (h, c))
+            return {"h": h, "c": c}
+
+    here = judged(Step(), [(normal(rng, 2, 3), normal(rng, 2, 4), normal(rng, 2, 4))] * 2, tmp_path)
+    assert list(here.inputs) == ["x", "h", "c"] and list(here.outputs) == ["h_out", "c_out"]
+    assert list(judged(Step(), [normal(rng, 2, 3), normal(rng, 5, 3)], tmp_path).outputs) == ["h", "c"]
+
+
+class Attention(tl.nn.Module):
+    def __init__(self):
+        self.encoder, self.decoder = tl.nn.GRU(3, 8, seed=0), tl.nn.GRU(3, 8, seed=1)
+        self.first = tl.tensor(np.full((1, 1, 8), 0.1, np.float32), requires_grad=True)
+        self.query, self.out = tl.nn.Linear(8, 8, seed=2), tl.nn.Linear(16, 4, seed=3)
+
+    def forward(self, x, y):
+        h, _ = self.encoder(x, tl.broadcast_to(self.first, (1, x.shape[1], 8)))
+        d, _ = self.decoder(y)
+        weights = tl.softmax(tl.einsum("tbh,sbh->bts", self.query(d), h) / 8**0.5)
+        return self.out(tl.concatenate([d, tl.einsum("bts,sbh->tbh", weights, h)], axis=-1))
+
+
+class LastOfEach(tl.nn.Module):
+    def __init__(self):
+        self.layer, self.out = tl.nn.LSTM(3, 8, batch_first=True, seed=0), tl.nn.Linear(8, 2, seed=1)
+
+    def forward(self, x, lengths):
+        h, _ = self.layer(x, lengths=lengths)
+        return self.out(h[np.arange(x.shape[0]), lengths - 1])
+
+
+class Causal(tl.nn.Module):
+    def forward(self, x):
+        i = tl.arange(x.shape[0])
+        return tl.softmax(tl.where(i[:, None] >= i, x @ x.T, -1e9)) @ x
+
+
+class Tied(tl.nn.Module):
+    def __init__(self):
+        self.embed, self.layer = tl.nn.Embedding(10, 4, seed=0), tl.nn.GRU(4, 4, seed=1)
+
+    def forward(self, ids):
+        return self.layer(self.embed(ids))[0] @ self.embed.weight.T
+
+
+def test_models_of_several_kinds(rng, tmp_path):
+    def x(*shape):
+        return normal(rng, *shape)
+
+    judged(Attention(), [(x(5, 2, 3), x(4, 2, 3)), (x(7, 3, 3), x(2, 3, 3))], tmp_path)
+    judged(LastOfEach(), [(x(5, 7, 3), np.array([7, 3, 2, 1, 5])), (x(2, 4, 3), np.array([4, 2]))], tmp_path)
+    judged(Causal(), [x(5, 3), x(8, 3)], tmp_path)
+    judged(Tied(), [np.array([[1, 2], [3, 4], [9, 0]]), np.array([[5]])], tmp_path)
+
+
+def test_weights_that_need_no_gradient(rng, tmp_path):
+    model = tl.nn.Sequential(tl.nn.Linear(3, 4, seed=0), tl.nn.Tanh())
+    for leaf in model.parameters():
+        leaf.requires_grad = False
+    with tl.no_grad():
+        here = judged(model, [normal(rng, 2, 3), normal(rng, 5, 3)], tmp_path)
+    assert set(here.parameters) == {"0.weight", "0.bias"}
+
+
+def test_outputs_that_are_inputs_or_parameters(rng, tmp_path):
+    here = judged(
+        Does(lambda self, x: (x, x, self.w, x + 0), w=normal(rng, 2)), [normal(rng, 4, 3), normal(rng, 2, 3)], tmp_path
+    )
+    assert list(here.outputs) == ["output", "output_1", "output_2", "output_3"]
+
+
 @pytest.mark.parametrize("name", ["RNNCell", "GRUCell", "LSTMCell"])
 def test_single_steps(name, rng, tmp_path):
     cell = getattr(tl.nn, name)(3, 5, seed=0)
@@ -479,6 +555,16 @@ WRONG = [
     ),
     (lambda m, x, p: tl.onnx.export(m, p, x, output_names="y"), tl.ArgumentError, "output_names are 1 different names"),
     (lambda m, x, p: tl.onnx.export(m, p, x, output_names=["x"]), tl.ArgumentError, "would be an input and an output"),
+    (
+        lambda m, x, p: tl.onnx.export(Does(lambda self, x: None), p, x),
+        tl.ArgumentError,
+        "Does.forward returns no Tensor",
+    ),
+    (
+        lambda m, x, p: tl.onnx.export(Does(lambda self, x: 3.0), p, x),
+        tl.ArgumentError,
+        "the model must return Tensors",
+    ),
     (lambda m, x, p: tl.onnx.export(m, p, x, opset=9), tl.ArgumentError, "opset is from 14 to"),
     (
         lambda m, x, p: tl.onnx.export(m, p, x, dynamic={"y": [0]}),

@@ -224,18 +224,16 @@ class _Writer:
         self.leaves: dict[int, str] = {}
         for name, leaf in _leaves(model):
             self.leaves.setdefault(id(leaf), name)
-        own = ["_".join(["output", *p.strip("_").split("_")]) if p.startswith("_") else p for p in history.first.paths]
-        own = (
-            own
-            if any(p and not p.startswith("_") for p in history.first.paths)
-            else ["output" if k == 0 else f"output_{k}" for k in range(len(own))]
-        )
+        own = history.first.paths  # a dict's keys; "_0", "_1" of a tuple's items
+        if not own:
+            raise ArgumentError(message("onnx.export", f"{type(model).__name__}.forward returns no Tensor"))
+        if not own[0] or own[0].startswith("_"):
+            own = [f"output_{k}" if k else "output" for k in range(len(own))]
+        own = [f"{name}_out" if name in inputs else name for name in own]
         self.output_names = _names("output_names", outputs, own)
-        clash = set(self.output_names) & set(inputs)
+        clash = [name for name in self.output_names if name in inputs]
         if clash:
-            raise ArgumentError(
-                message("onnx.export", f"{sorted(clash)} would be an input and an output", remedy="output_names=[...]")
-            )
+            raise ArgumentError(message("onnx.export", f"{', '.join(clash)} would be an input and an output"))
         for name in [*inputs, *self.output_names, *self.leaves.values()]:
             self.b.name(name)
         self.input_names = inputs

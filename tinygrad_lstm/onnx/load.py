@@ -575,6 +575,8 @@ def from_proto(proto: Any, where: str, folder: Path | None = None) -> Model:
         outputs = [_port(onnx, o) for o in proto.graph.output]
     except Refused as error:
         raise FileError(message("onnx.load", f"{where}: {error}")) from None
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, MemoryError, RecursionError) as error:
+        raise FileError(message("onnx.load", f"{where} makes no sense ({type(error).__name__})")) from None
     if problems:
         listed = "\n    ".join(problems)
         raise ArgumentError(message("onnx.load", f"{where} has what does not run here\n    {listed}"))
