@@ -739,6 +739,30 @@ def test_recurrent_operators_with_all_their_attributes(kind, wanted, rng, tmp_pa
     close(tl.onnx.load(tmp_path / "model.onnx").run(given), session.run(None, given))
 
 
+# of the days before what are now inputs: (opset, operator, attributes, shape of x)
+OLD = [
+    (9, "Squeeze", {"axes": [1]}, (2, 1, 3)), (9, "Squeeze", {}, (2, 1, 3)), (9, "Unsqueeze", {"axes": [0, 3]}, (2, 3)),
+    (9, "Slice", {"starts": [1, -2], "ends": [9, -1], "axes": [0, 2]}, (4, 2, 3)), (9, "Slice", {"starts": [1], "ends": [3]}, (4, 2)),
+    (9, "Clip", {"min": -0.5, "max": 0.5}, (4, 3)), (9, "Softmax", {"axis": 1}, (2, 3, 4)), (11, "LogSoftmax", {"axis": 2}, (2, 3, 4)),
+    (9, "Pad", {"pads": [1, 0, 2, 1], "value": 1.5}, (2, 3)), (9, "Dropout", {"ratio": 0.5}, (2, 3)), (9, "Split", {"axis": 1, "split": [1, 2]}, (2, 3)),
+    (11, "ReduceSum", {"axes": [0, -1], "keepdims": 0}, (2, 3, 4)), (11, "ReduceMean", {"keepdims": 0}, (2, 3)), (13, "ReduceMax", {"axes": [1]}, (2, 3)),
+    (9, "TopK", {"k": 2}, (3, 4)), (9, "Flatten", {"axis": 2}, (2, 3, 4)), (11, "Flatten", {"axis": -1}, (2, 3, 4)), (9, "Flatten", {"axis": 0}, (2, 3)),
+    (13, "Hardmax", {}, (2, 3)), (18, "Split", {"num_outputs": 2}, (5, 3)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("opset", "kind", "attributes", "shape"), OLD, ids=[f"{o} {k} {a}" for o, k, a, _ in OLD])
+def test_operators_of_older_days(opset, kind, attributes, shape, rng, tmp_path):
+    ort = pytest.importorskip("onnxruntime", reason=REASON)
+    outputs = ["y", "z"] if kind in ("TopK", "Split") else ["y"]
+    proto = one_node(kind, ["x"], outputs, opset=opset, **attributes)
+    if kind == "TopK":
+        proto.graph.output[1].type.tensor_type.elem_type = TensorProto.INT64
+    session = ort.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
+    x = normal(rng, *shape)
+    close(tl.onnx.load(saved(proto, tmp_path)).run(x), session.run(None, {"x": x}))
+
+
 def test_weights_that_are_inputs(rng, tmp_path):
     proto, given = recurrent_model("GRU", rng)
     values = {t.name: numpy_helper.to_array(t) for t in proto.graph.initializer}

@@ -33,7 +33,6 @@ from .recurrence import write as write_recurrence
 from .rows import Call, array_term, translate
 
 OLDEST, OPSET = 14, 18
-_FEWER = "name only axes at which the model does the same"
 
 
 def export(
@@ -101,6 +100,11 @@ def export(
                 "onnx.export", f"opset is from {OLDEST} to {newest}, the newest that onnx knows here", {"opset": opset}
             )
         )
+    if not isinstance(dynamic, bool | Mapping):
+        remedy = 'True, False, or {"x": {0: "steps", 1: "batch"}}'
+        raise ArgumentError(
+            message("onnx.export", "dynamic says which axes may have any size", {"dynamic": dynamic}, remedy)
+        )
     sample = Example(model, example)
     inputs = _names("input_names", input_names, sample.names)
 
@@ -114,22 +118,14 @@ def export(
     Recording(model, sample, sample.arrays)  # a call that fails fails here, in the model's own words
     try:
         if named is not None:
-            proto = write(named)
+            proto = _with_axes(write, named)
         elif dynamic:
             axes, notes = find_axes(model, sample, inputs)
             proto = _as_many(write, axes, sample, inputs, notes)
         else:
             proto = write([])
     except Unexplained as error:
-        if named is None:
-            raise ArgumentError(message("onnx.export", str(error))) from None
-        raise ShapeError(message("onnx.export", str(error), remedy=_FEWER)) from None
-    except FAILURES as error:
-        if named is None or str(error).startswith("`onnx.export`"):
-            raise
-        raise ShapeError(
-            message("onnx.export", f"the model does not run at other sizes: {error}", remedy=_FEWER)
-        ) from None
+        raise ArgumentError(message("onnx.export", str(error))) from None
     proto.doc_string = "\n".join(notes)
     shipped = from_proto(proto, "the export")
     _compare(model, sample, shipped)
@@ -153,13 +149,26 @@ def _names(what: str, given: Sequence[str] | None, own: Sequence[str]) -> list[s
     return list(given)
 
 
+def _with_axes(write: Callable[[list[Axis]], Any], axes: list[Axis]) -> Any:
+    """The file with exactly these axes dynamic."""
+    try:
+        return write(axes)
+    except (Unexplained, *FAILURES) as error:
+        proto = write([])  # what has no translation at all has nothing to do with sizes
+        if not axes:
+            return proto
+        problem = str(error) if isinstance(error, Unexplained) else f"the model does not run at other sizes: {error}"
+        remedy = "name only axes at which the model does the same"
+        raise ShapeError(message("onnx.export", problem, remedy=remedy)) from None
+
+
 def _as_many(
     write: Callable[[list[Axis]], Any], axes: list[Axis], sample: Example, inputs: list[str], notes: list[str]
 ) -> Any:
     """The file with all these axes dynamic, or with as many as it can be; of the others a note is made."""
     try:
         return write(axes)
-    except Unexplained as error:
+    except (Unexplained, *FAILURES) as error:
         if not axes:
             raise
         proto = write([])  # what has no translation at all is an error
@@ -171,7 +180,7 @@ def _as_many(
         try:
             proto = write([*kept, axis])
             kept.append(axis)
-        except Unexplained as error:
+        except (Unexplained, *FAILURES) as error:
             notes.append(_note(axis, sample, inputs, error))
     return proto
 
@@ -348,7 +357,7 @@ class _Writer:
         given = h.args(k)[i : i + s]
         lengths = None
         if attr["lengths"] is not None:
-            found = h._one([r.values[k].attr["lengths"] for r in h.recordings])
+            found = h.one([r.values[k].attr["lengths"] for r in h.recordings])
             lengths = array_term(self.b, self._attributes(found))
         states: list[Term | None] = []
         for ref, term in zip(given, args[i : i + s], strict=True):
@@ -401,7 +410,10 @@ class _Writer:
         versions = [onnx.helper.make_opsetid("", self.opset)]
         proto = onnx.helper.make_model(graph, opset_imports=versions, producer_name="tinygrad_lstm")
         proto.ir_version = onnx.helper.find_min_ir_version_for(versions)
-        onnx.checker.check_model(proto, full_check=True)
+        try:
+            onnx.checker.check_model(proto, full_check=True)
+        except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+            raise Unexplained(f"ONNX's checker refuses what became of it: {error}") from None
         return proto
 
 

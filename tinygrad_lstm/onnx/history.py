@@ -273,33 +273,33 @@ class History:
             if isinstance(a, Value):
                 out.append(Ref(self.first.place[id(a)]))
             else:
-                out.append(self._one([r.values[k].args[j] for r in self.recordings]))
+                out.append(self.one([r.values[k].args[j] for r in self.recordings]))
         return out
 
     def attr(self, k: int) -> dict[str, Any]:
-        return self._one([r.values[k].attr for r in self.recordings])
+        return self.one([r.values[k].attr for r in self.recordings])
 
     def shape(self, k: int, part: int | None = None) -> tuple[Any, ...]:
         shapes = [(r.values[k].data if part is None else r.values[k].data[part]).shape for r in self.recordings]
-        return self._one(shapes)
+        return self.one(shapes)
 
     def constants(self, k: int) -> list[np.ndarray]:
         """The arrays of a value in every recording."""
         return [r.values[k].data for r in self.recordings]
 
-    def _one(self, seen: Sequence[Any]) -> Any:
+    def one(self, seen: Sequence[Any]) -> Any:
         """One thing of what the recordings have in its place."""
         first = seen[0]
         if isinstance(first, dict):
             if any(list(s) != list(first) for s in seen):
                 raise Unexplained("attributes differ")
-            return {key: self._one([s[key] for s in seen]) for key in first}
+            return {key: self.one([s[key] for s in seen]) for key in first}
         if isinstance(first, tuple | list):
             if any(len(s) != len(first) for s in seen):
                 raise Unexplained("lengths differ")
-            return type(first)([self._one(part) for part in zip(*seen, strict=True)])
+            return type(first)([self.one(part) for part in zip(*seen, strict=True)])
         if isinstance(first, slice):
-            ends = [self._one([getattr(s, end) for s in seen]) for end in ("start", "stop", "step")]
+            ends = [self.one([getattr(s, end) for s in seen]) for end in ("start", "stop", "step")]
             return slice(*ends)
         if isinstance(first, np.ndarray):
             sources = [r.source(a) for r, a in zip(self.recordings, seen, strict=True)]
@@ -340,7 +340,7 @@ class History:
             return first
         if all(s.shape == first.shape for s in seen):
             raise Unexplained("its values follow the inputs, but not by operations of tl")
-        shape = self._one([s.shape for s in seen])
+        shape = self.one([s.shape for s in seen])
         flat = next((s.flat[0] for s in seen if s.size), np.zeros((), first.dtype))
         if all((s == flat).all() for s in seen):
             return Filled(shape, np.asarray(flat, first.dtype))

@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -173,7 +174,7 @@ class Graph:
             out.append(replace(step, last=last))
         return out[::-1]
 
-    @property
+    @cached_property
     def reads(self) -> set[str]:
         """The names of the graphs around it that it needs."""
         own = set(self.constants) | set(self.inputs)
@@ -211,7 +212,7 @@ class Graph:
             results = result if type(result) is tuple else (result,)
             for name, array in zip(step.outputs, results, strict=False):
                 if name:
-                    env[name] = np.asarray(array)
+                    env[name] = array if type(array) is np.ndarray else np.asarray(array)
             for name in step.last:
                 env.pop(name, None)
         return [env[n] for n in self.outputs]
@@ -315,6 +316,7 @@ def _scan(node: NodeFacts) -> Run:
     out_places = node.get("scan_output_axes", [0] * (len(node.outputs) - carried))
 
     def run(env: Any, *args: Any) -> Any:
+        around = {n: env[n] for n in body.reads}
         states = list(args[:carried])
         xs = [
             np.moveaxis(x, axis, 0)[:: -1 if way else 1]
@@ -325,7 +327,7 @@ def _scan(node: NodeFacts) -> Run:
             raise ValueError(f"its sequences differ in length: {sorted(steps)}")
         rows: list[list[Any]] = [[] for _ in out_ways]
         for t in range(steps.pop()):
-            results = body.run(dict(zip(body.inputs, [*states, *(x[t] for x in xs)], strict=True)), env)
+            results = body.run(dict(zip(body.inputs, [*states, *(x[t] for x in xs)], strict=True)), around)
             states = results[:carried]
             for row, y in zip(rows, results[carried:], strict=True):
                 row.append(y)
@@ -354,10 +356,11 @@ def _loop(node: NodeFacts) -> Run:
         rows: list[list[Any]] = [[] for _ in range(len(body.outputs) - 1 - carried)]
         limit = None if count is None else int(count.item())
         go = True if condition is None else bool(condition.item())
+        around = {n: env[n] for n in body.reads}
         t = 0
         while go and (limit is None or t < limit):
             step, flag = np.array(t, np.int64), np.array(go)
-            again, *results = body.run(dict(zip(body.inputs, [step, flag, *values], strict=True)), env)
+            again, *results = body.run(dict(zip(body.inputs, [step, flag, *values], strict=True)), around)
             go = bool(again.item())
             values = results[:carried]
             for row, y in zip(rows, results[carried:], strict=True):

@@ -17,6 +17,7 @@ def package(call: str) -> Any:
         import onnx.checker
         import onnx.helper
         import onnx.numpy_helper
+        import onnx.shape_inference
     except ImportError:
         raise MissingExtra("onnx", "onnx", f"tl.onnx.{call}") from None
     return onnx
