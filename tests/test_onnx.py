@@ -15,7 +15,7 @@ import pytest
 import tinygrad_lstm as tl
 
 onnx = pytest.importorskip("onnx", reason="ONNX files; pip install 'tinygrad_lstm[onnx]'")
-from onnx import TensorProto, helper, numpy_helper  # noqa: E402
+TensorProto, helper, numpy_helper = onnx.TensorProto, onnx.helper, onnx.numpy_helper
 
 REASON = "ONNX Runtime judges exports; pip install onnxruntime"
 

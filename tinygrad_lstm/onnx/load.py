@@ -14,11 +14,12 @@ import numpy as np
 
 from ..errors import ArgumentError, FileError, ShapeError, message
 from ..tensor import Tensor
-from . import recurrent  # noqa: F401
 from .operators import OPERATORS, NodeFacts, Refused, Run
 from .package import package, path_of
+from .recurrent import recurrent
 
 BODIES = ("Scan", "If", "Loop")
+RECURRENT = ("LSTM", "GRU", "RNN")
 NUMBERS = {np.dtype(t) for t in ("f8", "f4", "f2", "i8", "i4", "i2", "i1", "u8", "u4", "u2", "u1", "?")}
 OLDEST = 7  # the first version whose broadcasting is NumPy's
 
@@ -145,6 +146,8 @@ class Graph:
         try:
             if scoped:
                 run = {"Scan": _scan, "If": _if, "Loop": _loop}[node.op_type](facts)
+            elif node.op_type in RECURRENT:
+                run = recurrent(facts)
             elif node.op_type == "Cast":
                 run = _cast(onnx, facts)
             elif node.op_type == "CastLike":

@@ -22,7 +22,7 @@ from .. import cells, functions, ops
 from ..cell import Cell, cell
 from ..scan import scan
 from ..tensor import Tensor, _wrap, no_grad
-from .operators import NodeFacts, Refused, Run, operator, text
+from .operators import NodeFacts, Refused, Run, text
 
 Activation = tuple[str, float, float]  # name, alpha, beta
 
@@ -171,8 +171,8 @@ def _families(kind: str, chosen: Cell, W: Any, R: Any, B: Any, P: Any) -> dict[s
     return out
 
 
-@operator("LSTM", "GRU", "RNN")
-def _recurrent(node: NodeFacts) -> Run:
+def recurrent(node: NodeFacts) -> Run:
+    """The function of an LSTM, GRU or RNN node."""
     kind = node.kind
     way = text(node.get("direction", b"forward"))
     if way not in ("forward", "reverse", "bidirectional"):
