@@ -430,6 +430,31 @@ def test_opsets(opset, rng, tmp_path):
     assert onnx.load(tmp_path / "model.onnx").opset_import[0].version == opset
 
 
+@pytest.mark.parametrize("opset", [14, 17, 18, 21])
+def test_a_scan_in_other_opsets(opset, rng, tmp_path):
+    layer = tl.nn.Recurrent(own, input=3, hidden=4, inner=5, seed=2)
+    examples = [
+        ((normal(rng, T, 2, 3), rng.random((T, 2, 1)).astype(np.float32)), None, np.array([T, 1])) for T in (6, 3)
+    ]
+    judged(layer, examples, tmp_path, opset=opset)
+
+
+def test_the_newest_opset(rng):
+    newest = onnx.defs.onnx_opset_version()
+    tl.onnx.export(
+        tl.nn.Recurrent(tl.cells.lstm_layernorm, input=3, hidden=4), None, normal(rng, 5, 2, 3), opset=newest
+    )
+    model = Does(lambda self, x: tl.einsum("ij,kj->ik", x, x) % 2.0 + tl.arange(x.shape[0]) // 2)
+    here = tl.onnx.export(model, None, normal(rng, 5, 3), opset=newest)
+    assert here.inputs["x"].shape == ("x_0", "x_1")
+
+
+def test_a_model_that_is_too_large(rng, monkeypatch, tmp_path):
+    monkeypatch.setattr("tinygrad_lstm.onnx.exporter.LARGEST", 100)
+    with pytest.raises(tl.ArgumentError, match="an ONNX file holds less than 2 GB"):
+        tl.onnx.export(tl.nn.Linear(30, 20), tmp_path / "model.onnx", normal(rng, 2, 30))
+
+
 def test_onnx_reference_evaluator_agrees(rng, tmp_path):
     from onnx.reference import ReferenceEvaluator
 
@@ -646,7 +671,7 @@ def cases_of_onnx():
 
 def test_onnxs_own_tests_of_nodes():
     """All that are not refused, with the expected outputs that ONNX gives."""
-    from tinygrad_lstm.onnx.load import from_proto
+    from tinygrad_lstm.onnx.model import from_proto
 
     ran, wrong, refused = {}, [], []
     for case in cases_of_onnx():

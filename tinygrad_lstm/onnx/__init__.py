@@ -14,7 +14,7 @@ How a file runs: `operators` has a line of NumPy for each operator; the recurren
 they are, and run on its kernels. What does not run here is said at loading, by name and type.
 """
 
-from .export import export
-from .load import Model, Results, load
+from .exporter import export
+from .model import Model, Results, load
 
 __all__ = ["Model", "Results", "export", "load"]

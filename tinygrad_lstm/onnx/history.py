@@ -336,7 +336,7 @@ class History:
     def explained(self, seen: Sequence[np.ndarray]) -> Any:
         """Constants: the same array everywhere, or one number everywhere (`Filled`), or a row of integers (`Counted`)."""
         first = seen[0]
-        if all(s.shape == first.shape and np.array_equal(s, first, equal_nan=s.dtype.kind == "f") for s in seen):
+        if one_array(seen):
             return first
         if all(s.shape == first.shape for s in seen):
             raise Unexplained("its values follow the inputs, but not by operations of tl")
@@ -361,6 +361,14 @@ class History:
         innermost = max(inside, key=lambda c: c.start).module
         path = next((name for name, module in model.named_modules() if module is innermost), "")
         return f"in {path + ', a ' if path else ''}{type(innermost).__name__}"
+
+
+def one_array(seen: Sequence[np.ndarray]) -> bool:
+    """Whether all are the same numbers."""
+    first = seen[0]
+    return all(
+        s is first or (s.shape == first.shape and np.array_equal(s, first, equal_nan=s.dtype.kind == "f")) for s in seen
+    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,5 +1,5 @@
 """ONNX's operators by NumPy, one row each: `OPERATORS[type](node)` reads a node's attributes once and gives the function
-of its inputs. The recurrent operators are in `recurrent`, those with a body (Scan, Loop, If) and casts in `load`.
+of its inputs. The recurrent operators are in `recurrent`, those with a body (Scan, Loop, If) and casts in `model`.
 """
 
 from __future__ import annotations

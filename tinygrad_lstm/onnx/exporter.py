@@ -24,15 +24,17 @@ from .history import (
     Unexplained,
     find_axes,
     named_axes,
+    one_array,
     record,
 )
-from .load import Model, from_proto
+from .model import Model, from_proto
 from .package import package, path_of, write_whole
 from .recurrence import Recurrence
 from .recurrence import write as write_recurrence
 from .rows import Call, array_term, translate
 
 OLDEST, OPSET = 14, 18
+LARGEST = 2_000_000_000  # bytes of arrays in a file
 
 
 def export(
@@ -305,7 +307,7 @@ class _Writer:
         seen = self.history.constants(k)
         if self.history.follows[k] or type(seen[0]) is tuple:
             return False
-        return all(s.shape == seen[0].shape and np.array_equal(s, seen[0], equal_nan=s.dtype.kind == "f") for s in seen)
+        return one_array(seen)
 
     def _make(self, k: int) -> Any:
         h, b = self.history, self.b
@@ -405,6 +407,8 @@ class _Writer:
             names[name] = name if best in used else best
             used.add(names[name])
         _rename(nodes, names)
+        if sum(a.nbytes for a in kept.values()) > LARGEST:
+            raise Unexplained("an ONNX file holds less than 2 GB, and these parameters are more")
         tensors = [onnx.numpy_helper.from_array(a, names[name]) for name, a in kept.items()]
         graph = onnx.helper.make_graph(nodes, type(self.model).__name__, inputs, results, tensors)
         versions = [onnx.helper.make_opsetid("", self.opset)]
