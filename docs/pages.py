@@ -35,14 +35,14 @@ class Shown:
 
 
 class Checker(doctest.OutputChecker):
-    """Numbers are compared as numbers: the last digit of a float32 is the processor's."""
+    """Numbers are compared as numbers: the last digits of a float32 are the processor's."""
 
     def check_output(self, want: str, got: str, flags: int) -> bool:
         if super().check_output(want, got, flags):
             return True
         if NUMBER.sub("#", want).split() != NUMBER.sub("#", got).split():
             return False
-        return np.allclose([float(n) for n in NUMBER.findall(want)], [float(n) for n in NUMBER.findall(got)], rtol=1e-4)
+        return np.allclose([float(n) for n in NUMBER.findall(want)], [float(n) for n in NUMBER.findall(got)], rtol=1e-5)
 
 
 def run(text: str, name: str, folder: Path) -> list[Shown]:

@@ -291,6 +291,7 @@ def main(quick: bool = False, seed: int = 0, folder: str | Path = "pictures") ->
 # %% [markdown]
 # In the derivatives of the expression, our sixty lines and the library differ by {off:.1g}, which is rounding. The
 # measured ones agree to {off_measured:.1g}; they are not exact, since the change of the input is small but not zero.
+# (The last line holds the run to a *bar* that was set beforehand. Every chapter has one.)
 #
 # Trained from the same first weights, both do the same: the gradients of the first step differ by at most
 # {difference:.1g}, and the loss falls from {first_loss:.2f} to {loss:.1e} in {steps} steps. Whoever always answers 1/2

@@ -157,7 +157,8 @@ def same_by_hand(model: Watch, shots: np.ndarray) -> float:
 # %% [markdown]
 # ## Training all three
 #
-# Scores become probabilities by *softmax*: take the exponential of each and divide by their sum. The loss is the
+# Three networks learn to label films: one that sees one shot, one that sees the latest three, and one with a loop.
+# Their scores become probabilities by *softmax*: take the exponential of each and divide by their sum. The loss is the
 # *cross-entropy*: minus the logarithm of the probability that the network gave to what is really going on, averaged
 # over all moments. Training goes through the films in batches of 32, and moves the weights against the gradient after
 # each; *Adam* (Kingma & Ba 2015) is a rule that adapts the length of the step for each weight. `clip` shortens a
@@ -266,7 +267,8 @@ def main(quick: bool = False, seed: int = 0, folder: str | Path = "pictures") ->
 # The losses end where the knowledge of each network ends: whoever must guess cannot give the right scene a high
 # probability.
 #
-# ![The losses while training; the one with memory falls to almost zero.](02_recurrent/loss.svg)
+# ![The losses while training, faint for every step, bold for the running mean; the one with memory falls to almost
+# zero.](02_recurrent/loss.svg)
 #
 # Here the scene began a few shots ago. What if it had been two hundred? That is the next chapter.
 

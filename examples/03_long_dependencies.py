@@ -251,7 +251,8 @@ def main(quick: bool = False, seed: int = 0, folder: str | Path = "pictures") ->
 # is logarithmic, so a straight line down means the same factor at every step. All shares are relative to the norm at
 # distance 0.
 #
-# ![What is left of a gradient against the distance, before training.](03_long_dependencies/before.svg)
+# ![What is left of a gradient against the distance, before training. A curve ends where it falls below
+# $10^{-12}$.](03_long_dependencies/before.svg)
 #
 # This is what training has to start from. The RNN's gradient shrinks to {rnn_factor:.2f} of itself at every word;
 # {distance} words back, {rnn_left:.0e} of it is left. The country does influence the answer, but what comes back to it

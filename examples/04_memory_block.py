@@ -31,7 +31,8 @@ import tinygrad_lstm as tl
 #
 # ![Three steps of a plain recurrent network, the middle one opened.](04_memory_block/rnn.svg)
 #
-# In an LSTM there are four layers instead of one, and two lines that run from step to step instead of one:
+# In an LSTM, where the module is also called a *memory block*, there are four layers instead of one, and two lines
+# that run from step to step instead of one:
 #
 # ![Three steps of an LSTM, the middle one opened.](04_memory_block/lstm.svg)
 

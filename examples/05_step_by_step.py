@@ -73,8 +73,8 @@ def stories(count: int, length: int, seed: list[int]) -> tuple[np.ndarray, np.nd
 # ## The network
 #
 # Every word becomes a vector (an *embedding*, one learned row a word), the LSTM reads the vectors one by one, and a
-# linear layer turns its output into one score for each word that could come next. The forget gates start open, with a
-# bias of 1.
+# linear layer turns its output into one score for each word that could come next. The forget gates start rather open,
+# with a bias of 1.
 
 
 # %%

@@ -313,7 +313,8 @@ def pictures(
     folder.mkdir(parents=True, exist_ok=True)
     in_bits = tl.train.Fit(losses=[loss / np.log(2) for loss in run.losses], evaluations=run.evaluations)
     levels = {f"{n}-gram": counted[n] for n in (1, 2, 3, min(counted, key=counted.__getitem__))}
-    tl.plot.losses(in_bits, baselines=levels, y_label="bits per character", title="learning to write").save(
+    unit = "bits per character"
+    tl.plot.losses(in_bits, baselines=levels, y_label=unit, evaluation=unit, title="learning to write").save(
         folder / "learning.svg"
     )
     start, end = passage(text)

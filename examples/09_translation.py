@@ -107,9 +107,10 @@ def packed(texts: Sequence[str], known: tl.data.Vocabulary) -> tuple[np.ndarray,
 # ### Attention
 #
 # A human translator looks back at the text now and then, and does not learn it by heart. *Attention* does just that.
-# At each of its steps $t$ the decoder compares its output $o_t$ with the encoder's outputs $m_1, m_2, ...$ at all
-# characters of the source, and turns the similarities into weights $w_{ts}$ that sum to 1. The mean of the $m_s$ under
-# these weights, $r_t$, is what it "looks at" (Luong, Pham and Manning 2015, the form they call "general"):
+# At each of its steps $t$ the decoder compares its output $o_t$ (no gate here) with the encoder's outputs
+# $m_1, m_2, ...$ at all characters of the source, and turns the similarities into weights $w_{ts}$ that sum to 1. The
+# mean of the $m_s$ under these weights, $r_t$, is what it "looks at" (Luong, Pham and Manning 2015, the form they call
+# "general"):
 #
 # $$w_{ts} = \mathrm{softmax}_s(m_s \cdot A\,o_t), \qquad r_t = \sum_s w_{ts}\, m_s$$
 #

@@ -124,7 +124,7 @@ def check_gradients(cell: Any, seed: int) -> int:
 #
 # ## How fast is it?
 #
-# A recurrence of your own is often written as a loop over small operations, and this costs many times as much as a
+# A recurrence of your own is often written as a loop over small operations, and this costs several times as much as a
 # built-in layer, whose code somebody wrote by hand ([other libraries measured](../performance.md)). Here both come out
 # of the same compiler. We time a step of training (forwards, and backwards to all gradients) for the built-in LSTM, for
 # our cell, and for our cell as a loop over the library's own operations, one equation after the other. The three take

@@ -295,5 +295,10 @@ def main(quick: bool = False, seed: int = 0, folder: str | Path = "pictures") ->
     return results
 
 
+# %% [markdown]
+# This was the last chapter. From here on it is your data ([train a layer on it](../howto/train.md)), or your idea
+# ([declare a cell](../howto/cells.md)).
+
+# %%
 if __name__ == "__main__":
     main(quick="--quick" in sys.argv)

@@ -154,11 +154,28 @@ def test_errors_are_messages_not_tracebacks(arguments, words, own, tmp_path, mon
         assert word in err
 
 
-@pytest.mark.parametrize("arguments", [[], ["train"], ["demo", "--steps", "0"], ["demo", "--hidden", "x"]])
+@pytest.mark.parametrize("arguments", [["train"], ["demo", "--steps", "0"], ["demo", "--hidden", "x"]])
 def test_wrong_arguments_are_argparses(arguments, capsys):
     with pytest.raises(SystemExit) as caught:
         main(arguments)
     assert caught.value.code == 2 and "usage: tinygrad-lstm" in capsys.readouterr().err
+
+
+def test_without_a_command_there_is_the_help_and_no_success(capsys):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    wanted = capsys.readouterr().out
+    with pytest.raises(SystemExit) as caught:
+        main([])
+    assert caught.value.code == 2 and capsys.readouterr() == ("", wanted)
+
+
+@pytest.mark.parametrize("arguments", [["show", "lsmt"], ["draw"]])
+def test_the_list_of_cells_fits_a_terminal(arguments, capsys):
+    assert main(arguments) == 2
+    err = capsys.readouterr().err
+    assert max(map(len, err.splitlines())) <= 80
+    assert all(name in re.split(r"[,;\s]+", err) for name in built_in())
 
 
 def test_help_names_every_command(capsys):

@@ -49,6 +49,8 @@ def test_the_code_of_a_page_runs(page, tmp_path):
 def test_code_that_fails_is_found(tmp_path):
     with pytest.raises(AssertionError, match="Got"):
         pages.run("```pycon\n>>> 1 + 1\n3\n```\n", "page", tmp_path)
+    with pytest.raises(AssertionError, match="Got"):
+        pages.run("```pycon\n>>> 1.23456\n1.23458\n```\n", "page", tmp_path)
     with pytest.raises(AssertionError, match="no prompts"):
         pages.run("```pycon\n1 + 1\n```\n", "page", tmp_path)
     with pytest.raises(ZeroDivisionError):
@@ -155,7 +157,7 @@ def test_every_public_name_is_in_the_reference():
     expected |= {
         f"tl.cells.{name}" for name in ("rnn", "lstm", "gru", "lstm_peephole", "lstm_coupled", "lstm_projected")
     }
-    for room in (tl.nn, tl.nn.functional, tl.optim, tl.init, tl.data, tl.plot, tl.onnx):
+    for room in (tl.nn, tl.nn.functional, tl.optim, tl.init, tl.interop, tl.data, tl.plot, tl.onnx):
         short = room.__name__.removeprefix("tinygrad_lstm.")
         names = getattr(room, "__all__", None) or [
             n for n, thing in vars(room).items() if getattr(thing, "__module__", None) == room.__name__ and n[0] != "_"

@@ -29,7 +29,7 @@ def objects():
             for key, member in vars(thing).items():
                 if not key.startswith("_") and inspect.isfunction(member):
                     yield f"{name}.{key}", member
-    for room in (tl.nn, tl.nn.functional, tl.optim, tl.init):
+    for room in (tl.nn, tl.nn.functional, tl.optim, tl.init, tl.interop):
         short = room.__name__.removeprefix("tinygrad_lstm.")
         for name, thing in vars(room).items():
             if not name.startswith("_") and getattr(thing, "__module__", "").startswith(room.__name__):

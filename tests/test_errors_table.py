@@ -1,9 +1,12 @@
 """Wrong calls of the public face, and what each is told: the operation, what is wrong, what was given, what to do."""
 
+import inspect
+
 import numpy as np
 import pytest
 
 import tinygrad_lstm as tl
+from tinygrad_lstm import errors
 from tinygrad_lstm.errors import (
     ArgumentError,
     BoundsError,
@@ -162,3 +165,9 @@ def test_messages_have_one_layout():
         str(MissingExtra("matplotlib", "plot", "plotting"))
         == "plotting needs matplotlib: pip install 'tinygrad_lstm[plot]'"
     )
+
+
+def test_every_kind_of_error_is_a_public_name():
+    kinds = {name: kind for name, kind in vars(errors).items() if inspect.isclass(kind) and issubclass(kind, Exception)}
+    assert "BoundsError" in kinds
+    assert {name: getattr(tl, name, None) for name in kinds} == kinds

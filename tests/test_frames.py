@@ -1,6 +1,7 @@
 """Frames in pictures of computations: what belongs to which module and to which step of a loop."""
 
 import re
+import resource
 
 import numpy as np
 import pytest
@@ -240,6 +241,26 @@ def test_names_of_modules_are_escaped():
 
     drawing = draw(Odd()(tl.ones((1, 2))))
     assert "b&lt;c&gt;&amp;" in drawing.svg and "<c>" not in drawing.svg + drawing.html
+
+
+def test_many_boxes_in_frames_are_laid_out_in_seconds():
+    class Tangle(nn.Module):
+        def __init__(self, depth):
+            self.cells = [nn.LSTMCell(3, 3, seed=k) for k in range(2)]
+            self.parts = [Tangle(depth - 1) for _ in range(2)] if depth else [nn.Linear(3, 3, seed=0)]
+
+        def forward(self, x):
+            for part in self.parts * 2:
+                h = part(x)
+                x = x + tl.tanh(sum(cell(h)[0] for cell in self.cells) + h)
+            return x
+
+    drawing = draw(Tangle(1)(tl.ones((2, 3))).sum(), fold=None)
+    assert drawing.dot.count("label=<") > 150 and drawing.dot.count("subgraph") > 20
+    began = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+    drawing = draw(Tangle(1)(tl.ones((2, 3))).sum(), fold=None)
+    assert drawing.svg.startswith("<svg")
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - began < 10
 
 
 def test_the_same_bytes_for_the_same_model():

@@ -17,7 +17,7 @@ ROOT = HOUSE.parent
 # A room imports from lower floors only. docs/design.md says what lives in each.
 FLOORS = [
     {"errors"},
-    {"graph", "threads", "vectormath", "gemm", "atomics"},
+    {"graph", "threads", "vectormath", "gemm", "atomics", "files"},
     {"ops", "notation", "trace", "kernels"},
     {"autodiff", "team"},
     {"codegen", "plan"},
@@ -176,7 +176,7 @@ def test_no_paths_of_somebodys_machine():
 
 def test_importing_is_cheap():
     """Numba, Graphviz and the like are imported when they are first needed."""
-    heavy = ["numba", "llvmlite", "graphviz", "matplotlib", "torch", "onnx", "scipy", "IPython", "hypothesis", "pytest"]
+    heavy = ["numba", "llvmlite", "graphviz", "matplotlib", "torch", "onnx", "scipy", "IPython", "hypothesis", "pytest", "h5py"]
     code = f"import sys, tinygrad_lstm; print([m for m in {heavy!r} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

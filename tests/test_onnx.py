@@ -572,6 +572,11 @@ def test_an_operation_without_translation_is_named_with_its_module(rng):
 WRONG = [
     (lambda m, x, p: tl.onnx.export(lambda x: x, p, x), tl.ArgumentError, "model must be a Module"),
     (lambda m, x, p: tl.onnx.export(m, p, (x, x, x)), tl.ArgumentError, "the example does not fit Linear.forward"),
+    (
+        lambda m, x, p: tl.onnx.export(m, p, [[1.0, 2.0], [3.0]]),
+        tl.ArgumentError,
+        "the rows of x have different lengths",
+    ),
     (lambda m, x, p: tl.onnx.export(m, p, 3.0), tl.ArgumentError, "the example holds no array"),
     (
         lambda m, x, p: tl.onnx.export(m, p, x, input_names=["a", "b"]),

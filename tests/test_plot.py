@@ -62,6 +62,18 @@ def test_gates_shows_every_unit_at_every_step(gate, state):
     assert (f.get_title("left"), c.get_title("left")) == ("f", "c")
 
 
+def test_maps_of_one_scale_can_be_compared(gate, state):
+    wide = {"narrow": state, "wide": 3 * state}
+    apart, together = (tl.plot.gates(wide, shared=shared).figure.axes[:2] for shared in (False, True))
+    top = 3 * np.abs(state[:, 0]).max()  # of the sequence that is shown
+    assert [ax.images[0].get_clim() for ax in apart] == [(-top / 3, top / 3), (-top, top)]
+    assert [ax.images[0].get_clim() for ax in together] == [(-top, top)] * 2
+    mixed = tl.plot.gates({"f": gate, "c": state}, shared=True).figure.axes[:2]
+    assert [ax.images[0].get_cmap().name for ax in mixed] == ["RdBu"] * 2
+    gates = tl.plot.gates({"f": gate, "i": gate / 2}, shared=True).figure.axes[:2]
+    assert [ax.images[0].get_clim() for ax in gates] == [(0.0, 1.0)] * 2
+
+
 def test_gates_of_chosen_units_in_their_order(state):
     axes = tl.plot.gates(state, units=[2, 0, -1]).figure.axes[0]
     np.testing.assert_array_equal(image(axes), state[:, 0, [2, 0, 3]].T)
@@ -198,8 +210,8 @@ def test_memories_are_compared_by_their_last_state():
 
 
 def test_losses_smoothed_and_dotted():
-    run = SimpleNamespace(losses=[4.0, 2.0, 1.0], evaluations=[(2, 2.5), (3, {"accuracy": 0.5})])
-    axes = tl.plot.losses(run, baselines={"guessing": 3.0}).figure.axes[0]
+    run = SimpleNamespace(losses=[4.0, 2.0, 1.0], evaluations=[(2, {"loss": 2.5})])
+    (axes,) = tl.plot.losses(run, baselines={"guessing": 3.0}).figure.axes
     raw, smooth, dots, level = axes.lines
     np.testing.assert_array_equal(raw.get_ydata(), [4.0, 2.0, 1.0])
     weights = 0.05 * 0.95 ** np.arange(3)[::-1]
@@ -207,6 +219,26 @@ def test_losses_smoothed_and_dotted():
     np.testing.assert_allclose(smooth.get_ydata(), by_hand)
     assert (list(dots.get_xdata()), list(dots.get_ydata())) == ([2], [2.5])
     assert list(level.get_ydata()) == [3.0, 3.0] and axes.texts[0].get_text() == "guessing"
+
+
+def test_evaluations_that_are_no_losses_have_their_own_scale():
+    run = SimpleNamespace(
+        losses=[4.0, 2.0, 1.0], evaluations=[(2, {"loss": 2.5, "accuracy": 0.5}), (3, {"accuracy": 1.0})]
+    )
+    plain = SimpleNamespace(losses=[5.0, 4.0], evaluations=[(1, 0.25), (2, np.float32(0.5))])
+    above, accuracy, other = tl.plot.losses({"a": run, "b": plain}).figure.axes
+    assert [ax.get_ylabel() for ax in (above, accuracy, other)] == ["loss", "accuracy", "evaluation"]
+    assert [ax.get_xlabel() for ax in (above, accuracy, other)] == ["", "", "step of training"]
+    assert above.get_xlim() == accuracy.get_xlim() == other.get_xlim()  # a step is above itself
+    points = [[line.get_xydata().tolist() for line in ax.lines] for ax in (accuracy, other)]
+    assert points == [[[[2, 0.5], [3, 1.0]]], [[[1, 0.25], [2, 0.5]]]]
+    assert [line.get_xydata().tolist() for line in above.lines if line.get_linestyle() == "None"] == [[[2, 2.5]]]
+    assert accuracy.lines[0].get_color() == above.lines[0].get_color() != other.lines[0].get_color()
+    both = tl.plot.losses({"a": run, "b": plain}, evaluation="accuracy").figure.axes
+    assert [len(ax.lines) for ax in both] == [5, 2]
+    (together,) = tl.plot.losses(plain, y_label="bits", evaluation="bits").figure.axes
+    assert together.lines[-1].get_xydata().tolist() == [[1, 0.25], [2, 0.5]]
+    assert together.lines[-1].get_label() == "held out"
 
 
 def test_losses_of_what_fit_returns():

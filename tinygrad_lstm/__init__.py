@@ -3,11 +3,20 @@
 Every public name is listed here; `tl.nn`, `tl.optim`, `tl.cells` and the like are rooms of their own.
 """
 
-from . import cells, data, init, nn, onnx, optim, plot
+from . import cells, data, init, interop, nn, onnx, optim, plot
 from .cell import Cell, cell
 from .checkpoint import load, save
 from .drawing import draw
-from .errors import AnomalyError, ArgumentError, FileError, GradientError, MissingExtra, ShapeError, TraceError
+from .errors import (
+    AnomalyError,
+    ArgumentError,
+    BoundsError,
+    FileError,
+    GradientError,
+    MissingExtra,
+    ShapeError,
+    TraceError,
+)
 from .functions import (
     arange,
     argmax,

@@ -182,15 +182,19 @@ ASLEEP, LOCK, STOP, MASK = 0, 8, 16, {LINE}
 
 
 """
-DISPATCH = """def {function}(board, table, words, helpers, release):
+DISPATCH = """def {function}(board, table, jobs, words, helpers, release):
     # Jobs one after the other, a row each: function, first word, words, n, pieces, whether all pieces run at the same time.
     # The pieces of a job are taken as threads come; the next job begins when all are done.
-    for j in range(table.shape[0]):
-        function, first, count, n, pieces = table[j, 0], table[j, 1], table[j, 2], table[j, 3], table[j, 4]
-        call = words.ctypes.data + first * 8
-        if table[j, 5]:  # its last two words: how many they are, and where they meet: at the word behind
+    for j in range(jobs):
+        row = table + j * 48
+        function, call, count = look(row), words + look(row + 8) * 8, look(row + 16)
+        n, pieces = look(row + 24), look(row + 32)
+        if look(row + 40):  # its last two words: how many they are, and where they meet: at the word behind
             n = pieces = min(n, helpers + 1)
-            words[first + count - 2], words[first + count - 1], words[first + count] = n, call + count * 8, 0
+            behind = call + count * 8
+            swap(behind - 16, n)
+            swap(behind - 8, behind)
+            swap(behind, 0)
         if pieces == 0:
             continue
         if pieces == 1 or helpers == 0:

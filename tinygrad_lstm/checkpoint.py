@@ -16,8 +16,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import secrets
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -28,6 +26,7 @@ from safetensors.numpy import load as parse
 from safetensors.numpy import save as serialise
 
 from .errors import ArgumentError, FileError, ShapeError, message
+from .files import check_readable, path_of, reason, write_whole
 from .nn.module import Module, generator_in
 from .optim import Optimizer
 from .tensor import Tensor
@@ -65,7 +64,7 @@ def save(path: str | os.PathLike[str], model: Module, optimizer: Optimizer | Non
     >>> facts["step"], bool((again.weight == model.weight).numpy().all())
     (7, True)
     """
-    target = _path("save", path)
+    target = path_of("save", path, "tl.save('model.safetensors', model)")
     if not isinstance(model, Module):
         raise ArgumentError(
             message("save", "model must be a Module", {"model": model}, "tl.save(path, model, optimizer)")
@@ -94,7 +93,8 @@ def save(path: str | os.PathLike[str], model: Module, optimizer: Optimizer | Non
         "rng": _encode(model.rng_state(), "rng", tensors),
         "sha256": json.dumps({name: _digest(array) for name, array in tensors.items()}),
     }
-    _write(target, tensors, {"format": "np", **texts, "header": _seal(texts)})
+    metadata = {"format": "np", **texts, "header": _seal(texts)}
+    write_whole("save", target, lambda file: file.write(serialise(tensors, metadata)), (SafetensorError,))
 
 
 def load(
@@ -127,7 +127,7 @@ def load(
     ...     tl.load(folder + "/model.safetensors")  # without a model: the facts alone
     {'note': 'of today'}
     """
-    source = _path("load", path)
+    source = path_of("load", path, "tl.load('model.safetensors', model)")
     tensors, texts = _read(source)
     own = {name: array for name, array in tensors.items() if not name.startswith("__")}
     changes: list[Callable[[], None]] = []
@@ -167,45 +167,9 @@ def load(
 
 
 # --------------------------------------------------------------------------------------------------------------- bytes
-def _write(target: Path, tensors: Mapping[str, np.ndarray], metadata: dict[str, str]) -> None:
-    """To a temporary file beside the target, then onto the disk, then in its place."""
-    partial = target.with_name(f".{target.name[:100]}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
-    try:
-        try:
-            with open(partial, "xb") as file:
-                file.write(serialise(dict(tensors), metadata))
-                file.flush()
-                os.fsync(file.fileno())
-            if target.exists():
-                shutil.copymode(target, partial)
-            os.replace(partial, target)
-        finally:
-            partial.unlink(missing_ok=True)
-        _sync_folder(target.parent)
-    except (OSError, SafetensorError) as error:
-        raise FileError(
-            message("save", f"{target} could not be written: {_reason(error)}", remedy=_why_not(target))
-        ) from None
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the new name itself survive a power cut, where the system can."""
-    if hasattr(os, "O_DIRECTORY"):
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
 def _read(source: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """All tensors and our texts (none: a file of somebody else), verified."""
-    if source.is_dir():
-        raise FileError(message("load", f"{source} is a folder", remedy="name the file in it"))
-    if not source.exists():
-        raise FileError(message("load", f"{source}: there is no such file"))
-    if not source.is_file():
-        raise FileError(message("load", f"{source} is no ordinary file"))
+    check_readable("load", source)
     try:
         data = source.read_bytes()
         tensors = parse(data)
@@ -214,7 +178,7 @@ def _read(source: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
         raise FileError(message("load", f"{source}: holds tensors of the dtype {error}, which NumPy has not")) from None
     except (OSError, SafetensorError, ValueError, TypeError, AttributeError, RecursionError, MemoryError) as error:
         damage = "cannot be read" if isinstance(error, OSError) else "is damaged, cut off, or no safetensors file"
-        raise FileError(message("load", f"{source} {damage}", remedy=_reason(error))) from None
+        raise FileError(message("load", f"{source} {damage}", remedy=reason(error))) from None
     if not {*TEXTS, "header"} & set(metadata) and not any(name.startswith("__") for name in tensors):
         return tensors, {}
     texts = {name: metadata.get(name, "") for name in TEXTS}
@@ -242,28 +206,6 @@ def _digest(array: np.ndarray) -> str:
 
 def _seal(texts: Mapping[str, str]) -> str:
     return hashlib.sha256("\n".join(texts[name] for name in TEXTS).encode()).hexdigest()
-
-
-def _path(call: str, path: Any) -> Path:
-    """The file meant, links followed: a link is kept and its target replaced."""
-    try:
-        return Path(os.path.realpath(os.fspath(path)))
-    except (TypeError, ValueError):
-        raise ArgumentError(
-            message(call, "the path of the file comes first", {"path": path}, f"tl.{call}('model.safetensors', model)")
-        ) from None
-
-
-def _reason(error: BaseException) -> str:
-    return getattr(error, "strerror", None) or str(error)
-
-
-def _why_not(target: Path) -> str:
-    if target.is_dir():
-        return "this is a folder: name a file in it"
-    if not target.parent.is_dir():
-        return f"there is no folder {target.parent}: make it first"
-    return "the file that was there, if any, is unchanged"
 
 
 # --------------------------------------------------------------------------------------------------------------- facts

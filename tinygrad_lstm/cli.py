@@ -30,7 +30,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # what a terminal cannot show is no reason to stop
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.command is None:
+        parser.exit(2, parser.format_help())  # on stderr: nothing was done
     try:
         return options.command(options)
     except OURS as error:
@@ -45,16 +48,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="tinygrad-lstm", description="Recurrent cells: train, draw, print.")
-    commands = parser.add_subparsers(metavar="command", required=True)
+    parser.set_defaults(command=None)
+    commands = parser.add_subparsers(metavar="command")
 
-    demo = commands.add_parser("demo", help="train a character LSTM on the source of Python's standard library, and look inside")
+    demo = commands.add_parser(
+        "demo", help="train a character LSTM on the source of Python's standard library, and look inside"
+    )
     demo.add_argument("--steps", type=_count, metavar="N", help=f"training steps (default {Settings.steps})")
     demo.add_argument("--hidden", type=_count, metavar="N", help=f"units (default {Settings.hidden})")
-    demo.add_argument("--seed", type=_seed, metavar="N", help=f"for the first weights and the sampled text (default {Settings.seed})")
+    demo.add_argument(
+        "--seed", type=_seed, metavar="N", help=f"for the first weights and the sampled text (default {Settings.seed})"
+    )
     demo.add_argument("--text", metavar="PATH", help="a UTF-8 file, or a folder of them, to learn from")
     demo.add_argument("--resume", action="store_true", help="go on with the run in the folder")
     demo.add_argument(
-        "--out", type=Path, default=Path("tinygrad-lstm-demo"), metavar="FOLDER", help="where the results go (default %(default)s)"
+        "--out",
+        type=Path,
+        default=Path("tinygrad-lstm-demo"),
+        metavar="FOLDER",
+        help="where the results go (default %(default)s)",
     )
     demo.set_defaults(command=_demo)
 
@@ -121,7 +133,9 @@ def _draw(options: argparse.Namespace) -> int:
     if options.all is not None:
         return _draw_all(options)
     if options.cell is None:
-        raise ArgumentError(message("draw", "which cell?", remedy=f"one of {', '.join(built_in())}; or --all DIR"))
+        raise ArgumentError(
+            message("draw", "which cell?", remedy=_listed(f"one of {', '.join(built_in())}; or --all DIR"))
+        )
     cell = find_cell(options.cell)
     wanted = {name: getattr(options, name) for name in ("steps", "rolled", "equations", "theme")}
     if options.highlight is not None:
@@ -216,6 +230,11 @@ def _entry(head: str, text: str) -> None:
         print(" " * (len(head) + 2) + line)
 
 
+def _listed(remedy: str) -> str:
+    """The last lines of a message, wrapped at 80 columns."""
+    return textwrap.fill(remedy, 78, break_on_hyphens=False).replace("\n", "\n  ")
+
+
 def _bench(options: argparse.Namespace) -> int:
     if importlib.util.find_spec("tests") is None or importlib.util.find_spec("tests.benchmarks") is None:
         remedy = "get the source, and in its folder: python -m tests.benchmarks"
@@ -241,7 +260,7 @@ def find_cell(text: str) -> Cell:
         known = built_in()
         if text in known:
             return known[text]
-        remedy = f"there are {', '.join(known)}; or give file.py:name"
+        remedy = _listed(f"there are {', '.join(known)}; or give file.py:name")
         raise ArgumentError(message("cell", f"no built-in cell {text!r}", remedy=remedy))
     if not Path(path).is_file():
         raise FileError(message("cell", f"there is no file {path}"))

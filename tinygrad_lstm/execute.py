@@ -36,7 +36,7 @@ class Block:
     KEEP = 1 << 28  # bytes the pool may hold, about
 
     def __init__(self, size: int):
-        step = 1 << max(6, size.bit_length() - 5)  # 32 sizes between two powers of two
+        step = 1 << max(6, size.bit_length() - 5)  # 16 sizes between two powers of two
         self._raw: Any = None
         self._size = -(-size // step) * step
         try:

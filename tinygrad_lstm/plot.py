@@ -187,12 +187,13 @@ def gates(
     units: Sequence[int] | None = None,
     sample: int = 0,
     labels: Sequence[str] | None = None,
+    shared: bool = False,
     title: str = "",
 ) -> Plot:
     """Heat maps of gates and states: one row a unit, one column a step.
 
     Values from 0 to 1 are gates: 0 dark (nothing passes) to 1 light (everything passes). Others have a sign: red is
-    below zero, blue above.
+    below zero, blue above, and the colour is full at the largest value of the map.
 
     Parameters
     ----------
@@ -200,6 +201,7 @@ def gates(
     over : what was read: a text or a list of T words, written below the steps; or T numbers, drawn above as a signal.
     units : which units to show, in this order; all if None. sample : which sequence of the batch.
     labels : names of the rows, instead of the units' numbers.
+    shared : one scale of colours for all maps, so that they can be compared; else each has its own.
 
     Raises
     ------
@@ -244,20 +246,26 @@ def gates(
         first.tick_params(labelbottom=False)
     for ax, (name, array) in zip(axes, maps.items(), strict=True):
         own = labels if labels is not None else [str(u) for u in (range(array.shape[1]) if chosen is None else chosen)]
-        _heat(figure, ax, array.T, own, name, "unit" if labels is None else "")
+        scale = _scale(list(maps.values()) if shared else [array])
+        _heat(figure, ax, array.T, own, name, "unit" if labels is None else "", scale)
         ax.tick_params(labelbottom=ax is axes[-1], bottom=ax is axes[-1] and words is None)
     _words(axes[-1], words, steps, width)
     figure.suptitle(_shown(title), fontsize=11, color=INK)
     return Plot(figure, title)
 
 
-def _heat(figure: Any, ax: Any, array: Array, rows: Sequence[str], name: str, y_label: str) -> None:
-    finite = array[np.isfinite(array)]
+def _scale(maps: Sequence[Array]) -> dict[str, Any]:
+    """The colours of gates, or of values with a sign."""
+    finite = np.concatenate([array[np.isfinite(array)] for array in maps])
     if finite.size and finite.min() >= 0 and finite.max() <= 1:
-        scale = {"cmap": "viridis", "vmin": 0.0, "vmax": 1.0}
-    else:
-        top = float(np.abs(finite).max()) if finite.size else 1.0
-        scale = {"cmap": "RdBu", "vmin": -top, "vmax": top}
+        return {"cmap": "viridis", "vmin": 0.0, "vmax": 1.0}
+    top = float(np.abs(finite).max()) if finite.size else 1.0
+    return {"cmap": "RdBu", "vmin": -top, "vmax": top}
+
+
+def _heat(
+    figure: Any, ax: Any, array: Array, rows: Sequence[str], name: str, y_label: str, scale: dict[str, Any]
+) -> None:
     image = ax.imshow(array, aspect="auto", interpolation="nearest", **scale)
     every = -(-len(rows) // 16)
     ax.set_yticks(range(0, len(rows), every), [_shown(rows[k]) for k in range(0, len(rows), every)])
@@ -478,25 +486,36 @@ def losses(
     *,
     baselines: Mapping[str, float] | None = None,
     y_label: str = "loss",
+    evaluation: str = "evaluation",
     log: bool = False,
     title: str = "",
 ) -> Plot:
-    """Loss curves: every step pale, a running mean of some 20 steps, evaluations as dots, baselines across.
+    """Loss curves: every step pale, a running mean of some 20 steps, baselines across; evaluations as marks.
+
+    An evaluation by the name of `y_label`, such as {"loss": 0.3}, is a loss on data held out, and stands beside those of
+    training. Others, such as an accuracy, are on a scale of their own, in a plot below.
 
     Parameters
     ----------
     runs : what `tl.fit` returned, or a list of losses; or {"LSTM": ..., "RNN": ...} of such.
-    baselines : name -> the value to be beaten. log : a logarithmic axis.
+    baselines : name -> the loss to be beaten. log : a logarithmic axis of losses.
+    evaluation : the name of evaluations that are numbers without one: "accuracy"; or `y_label` if they are losses.
 
     Examples
     --------
     >>> tl.plot.losses({"LSTM": [2.0, 1.0, 0.5]}, baselines={"guessing": 2.1})
     <plot of training: loss>
+    >>> run = tl.train.Fit(losses=[2.0, 1.0, 0.5], evaluations=[(1, 0.4), (3, 0.8)])
+    >>> picture = tl.plot.losses(run, evaluation="accuracy")
+    >>> [axes.get_ylabel() for axes in picture.figure.axes]
+    ['loss', 'accuracy']
     """
     single = hasattr(runs, "losses") or not isinstance(runs, Mapping)
     named = {"training": runs} if single else _named("plot.losses", runs, "run")
     title = title or f"training: {y_label}"
-    figure, (ax,) = _figure(WIDTH, HEIGHT, [1.0])
+    found = {name: _by_name(getattr(run, "evaluations", []), evaluation) for name, run in named.items()}
+    others = [what for what in dict.fromkeys(what for marks in found.values() for what in marks) if what != y_label]
+    figure, (ax, *below) = _figure(WIDTH, HEIGHT + 0.5 * HEIGHT * len(others), [1.0, *[0.45] * len(others)])
     for k, (name, run) in enumerate(named.items()):
         values = _numbers("plot.losses", name, getattr(run, "losses", run))
         if values.ndim != 1 or not values.size:
@@ -506,19 +525,34 @@ def losses(
         steps = np.arange(1, len(values) + 1)
         ax.plot(steps, values, color=colour, alpha=0.25, linewidth=0.8)
         ax.plot(steps, _running_mean(values), **_line(k), label=_shown(name))
-        dots = [(at, value) for at, value in getattr(run, "evaluations", []) if isinstance(value, float)]
-        if dots:
-            at, height = zip(*dots, strict=True)
+        if y_label in found[name]:
             label = "held out" if single else _shown(f"{name}, held out")
-            ax.plot(at, height, linestyle="none", marker=mark, color=colour, markersize=5, label=label)
+            marks = zip(*found[name][y_label], strict=True)
+            ax.plot(*marks, linestyle="none", marker=mark, color=colour, markersize=5, label=label)
+        for other, what in zip(below, others, strict=True):
+            if what in found[name]:
+                other.plot(*zip(*found[name][what], strict=True), **_line(k), marker=mark, markersize=5)
     _levels(ax, baselines or {})
-    ax.set(xlabel="step of training", ylabel=_shown(y_label))
+    ax.set_ylabel(_shown(y_label))
+    for other, what in zip(below, others, strict=True):
+        other.set(ylabel=_shown(what), xlim=ax.get_xlim())
+        _counted(other)
+    (below or [ax])[-1].set_xlabel("step of training")
     _counted(ax)
     ax.set_title(_shown(title), loc="left")
     if log:
         ax.set_yscale("log")
     _legend(ax)
     return Plot(figure, title)
+
+
+def _by_name(evaluations: Sequence[tuple[int, Any]], unnamed: str) -> dict[str, list[tuple[int, float]]]:
+    """{what: [(step, value)]}."""
+    found: dict[str, list[tuple[int, float]]] = {}
+    for at, value in evaluations:
+        for what, number in value.items() if isinstance(value, Mapping) else [(unnamed, value)]:
+            found.setdefault(str(what), []).append((at, float(number)))
+    return found
 
 
 @_style()

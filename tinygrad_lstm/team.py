@@ -54,20 +54,20 @@ class _Team:
         self._help = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 4)(
             kernels.compile_pointer(atomics.SOURCE + atomics.HELP, "help")
         )
-        signature = "void(int64, int64[:, ::1], int64[::1], int64, int64)"
+        signature = f"void({', '.join(['int64'] * 6)})"
         self.dispatch = kernels.compile_source(atomics.SOURCE + atomics.DISPATCH, "dispatch", signature)
         threads.quiet_blas()
         atexit.register(self.stop)
 
-    def run(self, table: np.ndarray, words: np.ndarray, parts: int) -> None:
-        """The jobs of a table, see `Jobs`, in at most so many parts."""
+    def run(self, table: int, jobs: int, words: int, parts: int) -> None:
+        """The jobs of a table, see `Jobs`, in at most so many parts; table and words by address."""
         if parts < 2 or not self._busy.acquire(blocking=False):
-            self.dispatch(0, table, words, 0, 0)
+            self.dispatch(0, table, jobs, words, 0, 0)
             return
         try:
             if len(self._helpers) != parts - 1:
                 self._resize(max(parts, threads.get_num_threads()) - 1)
-            self.dispatch(self._board, table, words, len(self._helpers), self._release)
+            self.dispatch(self._board, table, jobs, words, len(self._helpers), self._release)
         finally:
             self._busy.release()
 
@@ -123,8 +123,8 @@ def run(function: int, words: np.ndarray, n: int, at_least: int = 1, grain: int 
     """
     slices = parts(n, at_least)
     pieces = slices * -(-n // (slices * grain)) if grain and slices > 1 else slices
-    table = np.array([(function, 0, len(words), n, pieces, 0)], np.int64)
-    (_team or _the_team()).run(table, words, slices)
+    table = np.array((function, 0, len(words), n, pieces, 0), np.int64)
+    (_team or _the_team()).run(table.ctypes.data, 1, words.ctypes.data, slices)
 
 
 class At(NamedTuple):
@@ -182,11 +182,16 @@ class Jobs:
     def bound(self, addresses: np.ndarray) -> Callable[[], None]:
         """What runs the jobs on these memories."""
         if not self._arrays:
-            table, *words = (np.array(a, np.int64) for a in (self._rows, self._numbers, self._memories))
-            self._arrays = table.reshape(-1, 6), *words
+            self._arrays = tuple(np.array(a, np.int64) for a in (self._rows, self._numbers, self._memories))
         table, numbers, memories = self._arrays
         words = numbers + addresses[memories]
-        return lambda: (_team or _the_team()).run(table, words, min(self._parts, threads.get_num_threads()))
+        at, jobs, to, parts = table.ctypes.data, len(self._rows), words.ctypes.data, self._parts
+        held = table, words  # known to machine code by their addresses
+
+        def run(_: Any = held) -> None:
+            (_team or _the_team()).run(at, jobs, to, min(parts, threads.get_num_threads()))
+
+        return run
 
 
 def _forget() -> None:

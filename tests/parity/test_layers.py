@@ -62,6 +62,7 @@ def test_layer_norm(rng, shape, kw):
         ("ELU", (2.0,)),
         ("SiLU", ()),
         ("GELU", ()),
+        ("GELU", ("tanh",)),
         ("Softplus", ()),
         ("Softmax", (1,)),
         ("LogSoftmax", (0,)),

@@ -52,7 +52,8 @@ class _Draw:
             fold : "time" (default): repeated steps beyond 4 become one; None: everything.
             direction : "forward" (default), "backward" or "both".
             depth : the most operations to follow from the result, None for all.
-            inside : whether the page (`.html`) opens a layer's loop over time into the equations of its steps (default).
+            inside : whether the page (`.html`) opens a layer's loop over time into the equations of its steps (default;
+                from the numbers the loop ran on, so not after an optimiser has changed its parameters).
 
         Returns
         -------

@@ -41,6 +41,8 @@ KEPT = 4  # steps drawn one by one; beyond: the first two, the folded ones, the 
 SMALL = 6  # values of so many elements are written out
 VIEWS = ("getitem", "reshape", "transpose", "expand_dims", "squeeze", "broadcast_to")
 BIG = 500  # boxes from which on the room `layers` places them
+MANY = 150  # boxes from which on Graphviz stops to better its layout early: hundreds in frames would take it a minute
+EARLY = {"nslimit": 0.2, "nslimit1": 0.2, "mclimit": 0.1}
 
 
 # --------------------------------------------------------------------------------------------------------- periods
@@ -399,6 +401,8 @@ def computation(roots: Sequence[Value], theme: str = "light", values: bool = Tru
         "bgcolor": looks["page"].fill, "fontname": FONT, "rankdir": "LR" if picture.periods else "TB",
         "nodesep": 0.22, "ranksep": 0.35, "pad": 0.15, "newrank": "true",
     }  # fmt: skip
+    if len(shown) > MANY:
+        general |= EARLY
     title = title_of(roots)
     head = f"digraph {quoted(title)} {{\n  graph [{attributes(general)}]\n"
     node = attributes(

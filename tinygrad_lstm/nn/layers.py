@@ -269,9 +269,31 @@ class Tanh(_Activation): __doc__, function = ops.tanh.__doc__, staticmethod(ops.
 class Sigmoid(_Activation): __doc__, function = ops.sigmoid.__doc__, staticmethod(ops.sigmoid)
 class ReLU(_Activation): __doc__, function = ops.relu.__doc__, staticmethod(ops.relu)
 class SiLU(_Activation): __doc__, function = ops.silu.__doc__, staticmethod(ops.silu)
-class GELU(_Activation): __doc__, function = "x * Phi(x), Phi the normal distribution: `tl.gelu` as a module.", staticmethod(functions.gelu)
 class Softplus(_Activation): __doc__, function = ops.softplus.__doc__, staticmethod(ops.softplus)
 # fmt: on
+
+
+class GELU(_Activation):
+    """x * Phi(x), Phi the normal distribution function; or, with approximate="tanh", the formula of Hendrycks & Gimpel
+    2016 without it: `tl.gelu` as a module.
+
+    Raises
+    ------
+    ArgumentError : `approximate` is neither "none" nor "tanh".
+
+    Examples
+    --------
+    >>> tl.nn.GELU()([1.0]), tl.nn.GELU("tanh")([1.0])
+    (tensor([0.8413447]), tensor([0.841192]))
+    """
+
+    function = staticmethod(functions.gelu)
+    settings = ("approximate",)
+
+    def __init__(self, approximate: str = "none"):
+        if approximate not in ("none", "tanh"):
+            raise ArgumentError(message("GELU", "approximate is 'none' or 'tanh'", {"approximate": approximate}))
+        self.approximate = approximate
 
 
 class LeakyReLU(_Activation):

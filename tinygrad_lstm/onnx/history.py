@@ -93,12 +93,18 @@ class Example:
         """The argument with a `_Place` for every array in it."""
         if isinstance(value, Tensor):
             value = value.data
-        if isinstance(value, tuple) or (isinstance(value, list) and any(np.ndim(v) for v in value if v is not None)):
-            if isinstance(value, list) and not any(isinstance(v, Tensor | np.ndarray) for v in value):
-                return self._lift(label, np.array(value, _dtype_of(value)))
-            return type(value)([self._lift(f"{label}_{k}", item) for k, item in enumerate(value)])
+        if isinstance(value, tuple) or (
+            isinstance(value, list) and any(isinstance(v, Tensor | np.ndarray) for v in value)
+        ):
+            items = [self._lift(f"{label}_{k}", item) for k, item in enumerate(value)]
+            return tuple(items) if isinstance(value, tuple) else items
         if isinstance(value, list):
-            value = np.array(value, _dtype_of(value))
+            try:
+                value = np.array(value, np.float32 if np.asarray(value).dtype.kind == "f" else None)
+            except ValueError:
+                raise ArgumentError(
+                    message("onnx.export", f"the rows of {label} have different lengths", {label: value})
+                ) from None
         if isinstance(value, np.ndarray):
             if value.dtype.kind not in "fiub":
                 raise ArgumentError(message("onnx.export", f"{label} is no array of numbers", {label: value}))
@@ -113,7 +119,8 @@ class Example:
         def fill(value: Any) -> Any:
             if isinstance(value, _Place):
                 return tensors[value.index]
-            return type(value)([fill(v) for v in value]) if isinstance(value, tuple | list) else value
+            items = [fill(v) for v in value] if isinstance(value, tuple | list) else value
+            return tuple(items) if isinstance(value, tuple) else items
 
         return tensors, model(*map(fill, self.args), **{k: fill(v) for k, v in self.kwargs.items()})
 
@@ -140,10 +147,6 @@ class Example:
 @dataclass(frozen=True)
 class _Place:
     index: int
-
-
-def _dtype_of(value: Any) -> Any:
-    return np.float32 if np.asarray(value).dtype.kind == "f" else None
 
 
 # ------------------------------------------------------------------------------------------------------------- recording
