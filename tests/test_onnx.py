@@ -406,6 +406,22 @@ def test_functions(text, rng, tmp_path):
     judged(model, [normal(rng, 5, 2, 3), normal(rng, 7, 4, 3), normal(rng, 2, 2, 3)], tmp_path)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "tl.nn.functional.layer_norm(tl.concatenate([x, tl.zeros((1, *x.shape[1:]))]), 3)",
+        "tl.reshape(tl.concatenate([x, x[:, :1]], axis=1), (-1, 3))[: x.shape[0] + 2]",
+        "tl.pad(x, ((x.shape[1], 0), (0, 0), (0, 0)))",
+        "tl.reshape(tl.concatenate([tl.transpose(x, (1, 0, 2)), tl.zeros((x.shape[1], x.shape[0], 3))], axis=1), (-1,))",
+        "tl.zeros((x.shape[0] + 2 * x.shape[1] - 3, 2)) + x[0, 0, 0]",
+    ],
+)
+def test_sizes_that_are_sums(text, rng, tmp_path):
+    model = Does(eval(f"lambda self, x: {text}", {"tl": tl}))
+    here = judged(model, [normal(rng, 5, 2, 3), normal(rng, 3, 7, 3), normal(rng, 2, 1, 3)], tmp_path)
+    assert here.inputs["x"].shape[:2] == ("x_0", "x_1")
+
+
 def test_fused_functions(rng, tmp_path):
     @tl.fuse
     def swish(x, beta):

@@ -135,23 +135,28 @@ class Builder:
         root = self.root
         if n in root._sizes:
             return root._sizes[n]
-        factors = []
-        for axis in n.axes:
-            key = Size((axis,))
-            if key not in root._sizes:
-                term, place = root.places[axis]
-                shape = root.op("Shape", term, dtype=INT, ndim=1)
-                root._sizes[key] = root.op("Gather", shape, root.ints(place), ndim=1, axis=0)
-            factors.append(root._sizes[key])
-        term = factors[0]
-        for factor in factors[1:]:
-            term = root.op("Mul", term, factor)
-        if n.factor != 1:
-            term = root.op("Mul", term, root.ints(n.factor))
-        if n.offset:
-            term = root.op("Add", term, root.ints(n.offset))
+        total: Term | None = None
+        for axes, factor in n.terms:
+            term = self._axis(axes[0])
+            for axis in axes[1:]:
+                term = root.op("Mul", term, self._axis(axis))
+            if factor != 1:
+                term = root.op("Mul", term, root.ints(factor))
+            total = term if total is None else root.op("Add", total, term)
+        assert total is not None
+        term = root.op("Add", total, root.ints(n.offset)) if n.offset else total
         root._sizes[n] = term
         return term
+
+    def _axis(self, axis: str) -> Term:
+        """The size of a dynamic axis, read off an input."""
+        root = self.root
+        key = Size((((axis,), 1),))
+        if key not in root._sizes:
+            term, place = root.places[axis]
+            shape = root.op("Shape", term, dtype=INT, ndim=1)
+            root._sizes[key] = root.op("Gather", shape, root.ints(place), ndim=1, axis=0)
+        return root._sizes[key]
 
     def shape(self, shape: Sequence[Any]) -> Term:
         """A shape as a vector of int64."""

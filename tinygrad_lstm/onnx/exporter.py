@@ -189,7 +189,8 @@ def _as_many(
 
 def _note(axis: Axis, sample: Example, inputs: list[str], error: Exception) -> str:
     k, place = axis.places[0]
-    return f"axis {place} of {inputs[k]} is {sample.arrays[k].shape[place]}: {error}"
+    reason = str(error).splitlines()[0]
+    return f"axis {place} of {inputs[k]} is {sample.arrays[k].shape[place]}: {reason}"
 
 
 def _compare(model: Module, sample: Example, shipped: Model) -> None:

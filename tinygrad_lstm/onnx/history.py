@@ -2,7 +2,8 @@
 
 Every size that a recorded operation mentions (the 12 of a reshape, the 7 of a slice) is a Python integer, made by the
 model's own code in ways that nobody sees. So the model runs on inputs of a few sizes, and where its graphs differ in an
-integer, that integer is `factor * product of some input sizes + offset`, or the model is refused. What does not differ
+integer, that integer is a factor times a product of input sizes, or the sum of two such
+products, plus an offset; or the model is refused. What does not differ
 is the same for every size. Nothing is guessed of a model: an axis is dynamic if the model runs with another size of it
 and does the same operations.
 """
@@ -30,15 +31,20 @@ class Unexplained(Exception):
 
 @dataclass(frozen=True)
 class Size:
-    """An integer that follows the inputs: factor * product of the sizes of these axes (by name) + offset."""
+    """An integer that follows the inputs: the sum of factor * product of the sizes of axes (by name), plus the offset."""
 
-    axes: tuple[str, ...]
-    factor: int = 1
+    terms: tuple[tuple[tuple[str, ...], int], ...]
     offset: int = 0
 
+    @property
+    def axis(self) -> str | None:
+        """The axis whose size it is, if it is no more than that."""
+        ((axes, factor), *more) = self.terms
+        return axes[0] if (len(axes), factor, more, self.offset) == (1, 1, [], 0) else None
+
     def __str__(self) -> str:
-        text = "*".join([str(self.factor)] * (self.factor != 1) + list(self.axes))
-        return f"{text} {'+' if self.offset > 0 else '-'} {abs(self.offset)}" if self.offset else text
+        parts = ["*".join([str(factor)] * (factor != 1) + list(axes)) for axes, factor in self.terms]
+        return " + ".join([*parts, str(self.offset)] if self.offset else parts).replace("+ -", "- ")
 
 
 @dataclass(frozen=True)
@@ -255,8 +261,8 @@ class History:
         for v in self.first.values:
             if v.op is not None and v.op.name == "recurrence":
                 for size, name in zip(self.shape(self.first.place[id(v.args[0])])[:2], ("steps", "batch"), strict=True):
-                    if isinstance(size, Size) and (len(size.axes), size.factor, size.offset) == (1, 1, 0):
-                        names.setdefault(size.axes[0], name)
+                    if isinstance(size, Size) and size.axis is not None:
+                        names.setdefault(size.axis, name)
         used = [axis.name for axis in self.axes]
         names = {old: new for old, new in names.items() if list(names.values()).count(new) == 1 and new not in used}
         axes = [Axis(names.get(a.name, a.name), a.places) for a in self.axes]
@@ -321,19 +327,22 @@ class History:
         return self.integer([int(s) for s in seen])
 
     def integer(self, seen: Sequence[int]) -> Any:
+        """An int that all have, or the simplest `Size` that all follow: of one product, or the sum of two."""
         if len(set(seen)) == 1:
             return seen[0]
         names = [axis.name for axis in self.axes]
-        for n in range(1, len(names) + 1):
-            for chosen in combinations(names, n):
-                terms = [math.prod(sizes[a] for a in chosen) for sizes in self.sizes]
-                i = next((j for j, t in enumerate(terms) if t != terms[0]), None)
-                if i is None or (seen[i] - seen[0]) % (terms[i] - terms[0]):
-                    continue
-                factor = (seen[i] - seen[0]) // (terms[i] - terms[0])
-                offset = seen[0] - factor * terms[0]
-                if factor and all(factor * t + offset == s for t, s in zip(terms, seen, strict=True)):
-                    return Size(chosen, factor, offset)
+        products = [chosen for n in range(1, len(names) + 1) for chosen in combinations(names, n)]
+        columns = {chosen: [math.prod(sizes[a] for a in chosen) for sizes in self.sizes] for chosen in products}
+        for count in (1, 2):
+            for chosen in combinations(products, count):
+                rows = [[*(columns[c][p] for c in chosen), 1] for p in range(len(seen))]
+                *factors, offset = (round(k) for k in np.linalg.lstsq(np.array(rows, float), np.array(seen, float))[0])
+                found = Size(tuple(zip(chosen, factors, strict=True)), offset)
+                if all(factors) and all(
+                    sum(a * k for a, k in zip(row, [*factors, offset], strict=True)) == s
+                    for row, s in zip(rows, seen, strict=True)
+                ):
+                    return found
         raise Unexplained(f"the size {', '.join(map(str, seen))} does not follow from the sizes of the inputs")
 
     def explained(self, seen: Sequence[np.ndarray]) -> Any:
