@@ -328,25 +328,47 @@ def test_parameters_keep_their_names(rng):
     assert "layers.bias_ih_l0+layers.bias_hh_l0" in shipped.parameters
 
 
-def test_random_models(rng, tmp_path):
-    for seed in range(6):
-        chance = np.random.default_rng(seed)
-        width, parts = 3, []
-        for k in range(int(chance.integers(2, 5))):
-            wide = int(chance.integers(2, 6))
-            kind = chance.choice(["Linear", "GRU", "LSTM", "mgu", "function"])
-            if kind == "function":
-                parts.append(
-                    chance.choice([tl.tanh, tl.relu, tl.softmax, tl.gelu, tl.square, lambda x: x - x.mean(axis=0)])
-                )
-            elif kind == "Linear":
-                parts.append(tl.nn.Linear(width, wide, seed=k))
-                width = wide
-            else:
-                layer = tl.nn.Recurrent(getattr(tl.cells, kind.lower()), input=width, hidden=wide, seed=k)
-                parts += [layer, lambda result: result[0]]
-                width = wide
-        judged(tl.nn.Sequential(*parts), [normal(rng, 5, 2, 3), normal(rng, 3, 4, 3)], tmp_path)
+# of an array (steps, batch, width), giving one of the same width
+PIECES = {
+    "tanh": tl.tanh, "relu": tl.relu, "softmax": tl.softmax, "gelu": tl.gelu, "square": tl.square,
+    "centre": lambda x: x - x.mean(axis=0),
+    "flip": lambda x: tl.flip(x, 0),
+    "swap": lambda x: tl.swapaxes(x, 0, 1),
+    "norm": lambda x: tl.nn.functional.layer_norm(x, x.shape[-1]),
+    "running mean": lambda x: tl.cumsum(x, axis=0) / x.shape[0],
+    "pad": lambda x: tl.pad(x, ((1, 0), (0, 0), (0, 0))),
+    "shift": lambda x: tl.concatenate([x[1:], x[:1]]),
+    "less the largest": lambda x: x - tl.max(x, axis=1, keepdims=True),
+    "flat": lambda x: tl.reshape(tl.tanh(tl.reshape(x, (-1, x.shape[-1]))), x.shape),
+    "leak": lambda x: tl.where(x > 0, x, 0.1 * x),
+    "einsum": lambda x: tl.einsum("tbi,tbj->tbi", x, x) / 10,
+    "last": lambda x: x + x[-1],
+    "argmax": lambda x: x * tl.astype(tl.argmax(x, axis=-1, keepdims=True), np.float32),
+    "logsumexp": lambda x: x - tl.logsumexp(x, axis=(0, 2), keepdims=True),
+    "spread": lambda x: x / (1 + tl.std(x, axis=1, keepdims=True)),
+    "mod": lambda x: x % 1.5 + 2.0 ** tl.clip(x, -2, 2),
+    "repeat": lambda x: tl.repeat(x, 2, axis=2)[..., ::2],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_random_models(seed, rng, tmp_path):
+    chance = np.random.default_rng(seed)
+    width, parts = 3, []
+    for k in range(int(chance.integers(2, 7))):
+        wide, both, first = int(chance.integers(2, 6)), bool(chance.integers(2)), bool(chance.integers(2))
+        kind = chance.choice(["linear", "cell", "piece", "piece", "piece"])
+        if kind == "piece":
+            parts.append(PIECES[str(chance.choice(list(PIECES)))])
+        elif kind == "linear":
+            parts.append(tl.nn.Linear(width, wide, seed=k))
+            width = wide
+        else:
+            cell = getattr(tl.cells, str(chance.choice(["lstm", "gru", "mgu", "rnn", "lstm_peephole", "sru"])))
+            options = {"bidirectional": both, "batch_first": first, "seed": k}
+            parts += [tl.nn.Recurrent(cell, input=width, hidden=wide, **options), lambda result: result[0]]
+            width = wide * (1 + both)
+    judged(tl.nn.Sequential(*parts), [normal(rng, 5, 4, 3), normal(rng, 3, 6, 3), normal(rng, 2, 2, 3)], tmp_path)
 
 
 # ------------------------------------------------------------------------------------------------------------- the table
