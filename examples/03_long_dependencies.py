@@ -248,8 +248,9 @@ def main(quick: bool = False, seed: int = 0, folder: str | Path = "pictures") ->
 # ![Right answers against the longest gap. GRU and LSTM stay at the top, one on the other.](03_long_dependencies/accuracy.svg)
 #
 # The memory maps say why. First as curves: the norm, averaged over all pairs of steps that are so far apart. The axis
-# is logarithmic, so a straight line down means the same factor at every step. All shares are relative to the norm at
-# distance 0.
+# is logarithmic, so a straight line down means the same factor at every step. The curves begin with the derivative of a
+# state with respect to itself, the unit matrix, whose norm is $\sqrt{48}$ or about 7 for 48 units. All shares are
+# relative to that.
 #
 # ![What is left of a gradient against the distance, before training. A curve ends where it falls below
 # $10^{-12}$.](03_long_dependencies/before.svg)

@@ -171,3 +171,21 @@ def test_every_kind_of_error_is_a_public_name():
     kinds = {name: kind for name, kind in vars(errors).items() if inspect.isclass(kind) and issubclass(kind, Exception)}
     assert "BoundsError" in kinds
     assert {name: getattr(tl, name, None) for name in kinds} == kinds
+
+
+def test_a_gradient_is_given_as_a_tensor_like_the_value():
+    w = tl.tensor(np.zeros((2, 3)), requires_grad=True)
+    with pytest.raises(ArgumentError, match="a Tensor or None") as told:
+        w.grad = np.zeros((2, 3))
+    assert "(2, 3) float64" in str(told.value) and "x.grad = tl.tensor(grad)" in str(told.value)
+    with pytest.raises(ShapeError, match="the shape of its value"):
+        w.grad = tl.tensor(np.zeros(3))
+    with pytest.raises(ArgumentError, match="the dtype of its value") as told:
+        w.grad = tl.zeros((2, 3))
+    assert "tl.astype(grad, np.float64)" in str(told.value) and w.grad is None
+    w.grad = given = tl.tensor(np.ones((2, 3)))
+    assert w.grad is given
+    w.sum().backward()
+    np.testing.assert_array_equal(w.grad, np.full((2, 3), 2.0))
+    w.grad = None
+    assert w.grad is None

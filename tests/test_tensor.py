@@ -4,6 +4,7 @@ import copy
 import gc
 import math
 import pickle
+import sys
 import threading
 import tracemalloc
 import weakref
@@ -301,3 +302,26 @@ def test_shape_errors_are_numpys_kinds_too():
         assert issubclass(error, (ValueError, TypeError, RuntimeError))
     with pytest.raises(IndexError):
         tl.tensor([1.0])[3]
+
+
+def test_threads_that_share_a_leaf_lose_no_gradient():
+    """`.grad` is read, added to and written: two threads must not do so at once."""
+    w = tl.tensor(np.zeros(3), requires_grad=True)
+    together = threading.Barrier(4)
+
+    def work():
+        together.wait()
+        for _ in range(300):
+            w.sum().backward()
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=work) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(before)
+    np.testing.assert_array_equal(w.grad, np.full(3, 1200.0))

@@ -558,7 +558,7 @@ def clip_grad_norm(
         raise ArgumentError(
             message("clip_grad_norm", "norm_type must be above 0, or math.inf", {"norm_type": norm_type})
         )
-    norm = _norm([p.grad.data.reshape(-1) for p in params], float(norm_type))  # type: ignore[union-attr]
+    norm = _norm([p.grad.data.reshape(-1) for p in params], float(norm_type))
     if error_if_nonfinite and not math.isfinite(norm):
         raise GradientError(
             message(
@@ -571,7 +571,7 @@ def clip_grad_norm(
     if not scale >= 1.0:  # NaN too
         with np.errstate(all="ignore"):
             for p in params:
-                p.grad = Tensor(p.grad.data * p.dtype.type(scale))  # type: ignore[union-attr]
+                p.grad = Tensor(p.grad.data * p.dtype.type(scale))
     return norm
 
 
@@ -588,7 +588,7 @@ def clip_grad_value(params: Tensor | Iterable[Tensor], clip_value: float) -> Non
     if not clip_value >= 0:
         raise ArgumentError(message("clip_grad_value", "clip_value must be at least 0", {"clip_value": clip_value}))
     for p in _with_grad("clip_grad_value", params):
-        p.grad = Tensor(np.clip(p.grad.data, -clip_value, clip_value))  # type: ignore[union-attr]
+        p.grad = Tensor(np.clip(p.grad.data, -clip_value, clip_value))
 
 
 def _with_grad(call: str, params: Tensor | Iterable[Tensor]) -> list[Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import Context
@@ -36,6 +37,17 @@ class _Mode(threading.local):
 
 
 mode = _Mode()
+_adding = threading.Lock()  # threads that go backward through one model add to the same gradients
+
+
+def _fresh_lock() -> None:
+    """A forked child must not wait for a thread of its parent's."""
+    global _adding
+    _adding = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_fresh_lock)
 
 
 class no_grad:
@@ -180,11 +192,11 @@ class Tensor(Value):
     ((1, 2), dtype('float32'), dtype('float64'))
     """
 
-    __slots__ = ("__weakref__", "args", "attr", "calls", "data", "grad", "name", "op", "requires_grad", "serial")
+    __slots__ = ("__weakref__", "_grad", "args", "attr", "calls", "data", "name", "op", "requires_grad", "serial")
     __array_priority__ = 1000
 
     data: np.ndarray
-    grad: Tensor | None
+    _grad: Tensor | None
     calls: tuple[ModuleCall, ...]  # of the modules that returned this tensor, the inner ones first; else not there
 
     def __init__(self, data: ArrayLike, requires_grad: bool = False, dtype: Any = None, name: str | None = None):
@@ -197,7 +209,8 @@ class Tensor(Value):
                     remedy="pass dtype=np.float32 or np.float64",
                 )
             )
-        self.data.flags.writeable = False  # what is made of a parameter's numbers (packed weights) is kept by their array
+        # what is made of a parameter's numbers (packed weights) is kept by their array
+        self.data.flags.writeable = False
         self.name = name
 
     # ------------------------------------------------------------------------------------------- the interpreter
@@ -251,18 +264,26 @@ class Tensor(Value):
         values = order if retain_grads else [v for v in order if v.op is None]
         with enable_grad() if create_graph else no_grad(), np.errstate(all="ignore"):
             found = sweep([self], [seed if create_graph else seed.data], keep=retain_grads, order=list(order))
-            for value in values:
-                g = found.get(value.serial)
-                if type(g) is dict or (g is None and value.op is not None):
-                    continue
-                g = g if isinstance(g, Tensor) else _wrap(np.zeros_like(value.data) if g is None else g)
-                value.grad = g if value.grad is None else value.grad + g
+            with _adding:
+                for value in values:
+                    g = found.get(value.serial)
+                    if type(g) is dict or (g is None and value.op is not None):
+                        continue
+                    g = g if isinstance(g, Tensor) else _wrap(np.zeros_like(value.data) if g is None else g)
+                    value._grad = g if value._grad is None else value._grad + g
 
     # --------------------------------------------------------------------------------------------------- looking
     shape = property(attrgetter("data.shape"), doc="The lengths of the axes.")
     dtype = property(attrgetter("data.dtype"), doc="The NumPy dtype.")
     ndim = property(attrgetter("data.ndim"), doc="How many axes there are.")
     size = property(attrgetter("data.size"), doc="How many entries there are.")
+
+    def _set_grad(self, grad: Tensor | None) -> None:
+        if grad is not None and (not isinstance(grad, Tensor) or grad.shape != self.shape or grad.dtype != self.dtype):
+            raise _no_gradient(self, grad)
+        self._grad = grad
+
+    grad = property(attrgetter("_grad"), _set_grad, doc="The gradient, of the value's shape and dtype; or None.")
 
     @property
     def T(self) -> Tensor:
@@ -435,7 +456,7 @@ def _fill(tensor: Tensor, data: Any, op: Op | None, args: tuple, attr: dict, req
     tensor.attr = attr
     tensor.requires_grad = requires_grad
     tensor.serial = next_serial()
-    tensor.grad = None
+    tensor._grad = None
     tensor.name = None
     return tensor
 
@@ -639,6 +660,18 @@ def _seed(call: str, y: Tensor, gradient: Any) -> Tensor:
     if g.shape != y.shape:
         raise ShapeError(message(call, "the cotangent must have the shape of the value", {"y": y, "gradient": g}))
     return g if g.dtype == y.dtype else g.apply("astype", g, dtype=y.dtype)
+
+
+def _no_gradient(x: Tensor, grad: Any) -> Exception:
+    """What is wrong with a gradient that was assigned."""
+    given, remedy = {"x": x, "grad": grad}, ""
+    if not isinstance(grad, Tensor):
+        remedy = "x.grad = tl.tensor(grad), or None to forget it"
+        return ArgumentError(message("x.grad", "a gradient is a Tensor or None", given, remedy))
+    if grad.shape != x.shape:
+        return ShapeError(message("x.grad", "a gradient has the shape of its value", given))
+    remedy = f"tl.astype(grad, np.{x.dtype})"
+    return ArgumentError(message("x.grad", "a gradient has the dtype of its value", given, remedy))
 
 
 changes = [0]  # how often a leaf was given new numbers: what was prepared from them is old when it has moved on
