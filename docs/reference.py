@@ -35,6 +35,7 @@ PAGES = [
     ("optim", "Optimisers", ["optim"], "`tl.optim`: torch's update rules, clipping, and schedules of the learning rate."),
     ("training", "Training and files", ["train", "checkpoint"], "The training loop, and one file for all of a run."),
     ("interop", "Trained elsewhere", ["interop"], "`tl.interop`: files of PyTorch and of Keras. [How to](../howto/interop.md)."),
+    ("onnx", "ONNX", ["onnx"], "`tl.onnx`: models as files for any runtime, and files to run. Needs `pip install 'tinygrad_lstm[onnx]'`."),
     ("data", "Data", ["data"], "`tl.data`: text as numbers, batches, recordings that come along, n-gram models to beat."),
     ("inspection", "Instruments", ["inspection"], "Values and gradients of gates, the reach of a memory, where a NaN comes from."),
     ("drawing", "Drawings", ["drawing"], "`tl.draw`: cells, computations and models as pictures."),

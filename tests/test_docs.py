@@ -41,6 +41,8 @@ def test_the_code_of_a_page_runs(page, tmp_path):
     text = page.read_text(encoding="utf-8")
     if "tl.plot" in "".join(code for _, code in pages.BLOCK.findall(text)):
         pytest.importorskip("matplotlib", reason="the page plots; pip install 'tinygrad_lstm[plot]'")
+    if "tl.onnx" in "".join(code for _, code in pages.BLOCK.findall(text)):
+        pytest.importorskip("onnx", reason="the page writes ONNX; pip install 'tinygrad_lstm[onnx]'")
     pages.run(text, page.stem, tmp_path)
 
 
@@ -178,7 +180,7 @@ def test_every_public_name_is_in_the_reference():
     expected |= {
         f"tl.cells.{name}" for name in ("rnn", "lstm", "gru", "lstm_peephole", "lstm_coupled", "lstm_projected")
     }
-    for room in (tl.nn, tl.nn.functional, tl.optim, tl.init, tl.interop, tl.data, tl.plot):
+    for room in (tl.nn, tl.nn.functional, tl.optim, tl.init, tl.interop, tl.data, tl.plot, tl.onnx):
         short = room.__name__.removeprefix("tinygrad_lstm.")
         names = getattr(room, "__all__", None) or [
             n for n, thing in vars(room).items() if getattr(thing, "__module__", None) == room.__name__ and n[0] != "_"

@@ -3,7 +3,7 @@
 Every public name is listed here; `tl.nn`, `tl.optim`, `tl.cells` and the like are rooms of their own.
 """
 
-from . import cells, data, init, interop, nn, optim, plot
+from . import cells, data, init, interop, nn, onnx, optim, plot
 from .cell import Cell, cell
 from .checkpoint import load, save
 from .drawing import draw

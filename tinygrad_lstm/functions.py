@@ -17,7 +17,7 @@ from . import ops
 from .errors import ArgumentError, BoundsError, ShapeError, message
 from .graph import NUMBERS, Node, Value, apply
 from .ops import exp, log, sqrt, tanh
-from .tensor import NUMPY_FUNCTIONS, ArrayLike, Tensor, _plain_index, _wrap, evaluate, real_dtype
+from .tensor import NUMPY_FUNCTIONS, ArrayLike, Tensor, _plain_index, _wrap, evaluate, real_dtype, taken
 
 Axis = int | Sequence[int] | None
 
@@ -1007,7 +1007,7 @@ def take(a: ArrayLike, indices: ArrayLike, axis: int | None = None, mode: str = 
     if axis is None:
         a, axis = reshape(a, (-1,)), 0
     k = _axis("take", axis, a.ndim)
-    index = index.astype(np.intp)
+    index = taken(index.astype(np.intp), indices)
     if a.shape[k] == 0 and index.size:
         raise BoundsError(message("take", "an empty axis has no entries to take", {"a": a}))
     if mode == "wrap":

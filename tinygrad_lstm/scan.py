@@ -19,7 +19,7 @@ from .cell import Cell
 from .execute import run_backward, run_forward
 from .functions import concatenate, flip, stack, where, zeros
 from .graph import Op
-from .tensor import Tensor, _make, _wrap, mode
+from .tensor import Tensor, _make, _wrap, mode, no_grad
 
 
 # --------------------------------------------------------------------------------------------------------------- the row
@@ -147,6 +147,7 @@ PUT_BACK: Op = Op(
     ),
 )
 SCAN = Op("scan", None, lambda *_: None, _scan_vjp, symbol="scan")
+RECURRENCE = Op("recurrence", None, lambda *_: None, symbol="scan")  # a whole call of `scan`, for who reads the graph
 
 
 def scan(
@@ -168,6 +169,8 @@ def scan(
 
     Returns the outputs (T, B, output axis) and the final states.
     """
+    if mode.history is not None:
+        return _remembered(cell, xs, states, arrays, lengths, reverse)
     T = xs[0].shape[0]
     active = order = None
     longest = T
@@ -200,6 +203,28 @@ def scan(
         finals = [s[back] for s in finals]
     elif reverse:
         output = flip(output, 0)
+    return output, finals
+
+
+def _remembered(
+    cell: Cell,
+    xs: Sequence[Tensor],
+    states: Sequence[Tensor],
+    arrays: Mapping[str, Tensor],
+    lengths: np.ndarray | None,
+    reverse: bool,
+) -> tuple[Tensor, list[Tensor]]:
+    """The call as one operation of a complete history."""
+    kept, mode.history = mode.history, None
+    try:
+        with no_grad():
+            output, finals = scan(cell, xs, states, arrays, lengths, reverse)
+    finally:
+        mode.history = kept
+    data = tuple(y.data for y in (output, *finals))
+    attr = {"cell": cell, "lengths": lengths, "reverse": reverse}
+    bundle = _make(data, RECURRENCE, (*xs, *states, *(arrays[f] for f in cell.families)), attr, False)
+    output, *finals = [bundle.apply("item", bundle, index=k) for k in range(len(data))]
     return output, finals
 
 

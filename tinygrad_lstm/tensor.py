@@ -28,6 +28,7 @@ class _Mode(threading.local):
 
     recording = True
     guard: Any = None  # who looks for what is not finite (`detect_anomaly`)
+    history: dict[int, tuple[np.ndarray, Any]] | None = None  # kept of every value, see `complete_history`
 
     def __init__(self) -> None:
         self.before: list[bool] = []
@@ -79,6 +80,30 @@ class no_grad:
         return inside
 
 
+class complete_history:
+    """Every value remembers how it was computed, also where no gradient flows: a context, for who reads the graph.
+
+    It gives a dict: id of an array that became an attribute (indices, lengths) -> (the array, the Tensor it is the value of).
+    """
+
+    def __enter__(self) -> dict[int, tuple[np.ndarray, Any]]:
+        self.before, mode.history = mode.history, {}
+        return mode.history
+
+    def __exit__(self, *_: Any) -> None:
+        mode.history = self.before
+
+
+def taken(array: np.ndarray, source: Any) -> np.ndarray:
+    """The array, which becomes an attribute; a complete history notes whose value it is (a Tensor's, or an array's like it)."""
+    if mode.history is not None:
+        if isinstance(source, Tensor):
+            mode.history[id(array)] = array, source
+        elif id(source) in mode.history:
+            mode.history[id(array)] = array, mode.history[id(source)][1]
+    return array
+
+
 class enable_grad(no_grad):
     """Remember how values are computed, also inside `no_grad`.
 
@@ -128,6 +153,8 @@ def evaluate(op: str | Op, *args: Any, **attr: Any) -> Any:
         data = np.asarray(data, dtype=np.float32 if type(data) is float else None)
     if tracked and mode.recording and row.vjp is not None and (type(data) is tuple or data.dtype.kind == "f"):
         return _fill(_new(Tensor), data, row, args, attr or _NO_ATTR, True)
+    if mode.history is not None:
+        return _fill(_new(Tensor), data, row, args, attr or _NO_ATTR, False)
     return _fill(_new(Tensor), data, None, _NO_ARGS, _NO_ATTR, False)
 
 
@@ -282,7 +309,7 @@ class Tensor(Value):
 
     def detach(self) -> Tensor:
         """The same value without its history: no gradient flows through it."""
-        return _wrap(self.data)
+        return _wrap(self.data) if mode.history is None else evaluate("detach", self)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         if copy:
@@ -344,7 +371,8 @@ class Tensor(Value):
     # --------------------------------------------------------------------------------------------- NumPy's protocols
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         if method == "__call__" and not kwargs and ufunc in _CONSTANT_UFUNCS:
-            return _wrap(ufunc(*[x.data if isinstance(x, Tensor) else x for x in inputs]))
+            data = ufunc(*[x.data if isinstance(x, Tensor) else x for x in inputs])
+            return _wrap(data) if mode.history is None else _make(data, Op(ufunc.__name__, 1, ufunc), inputs, {}, False)
         if method == "__call__" and not kwargs and ufunc in _MASK_UFUNCS:
             return evaluate(_MASK_UFUNCS[ufunc], *_masks(ufunc.__name__, *inputs))
         if method == "__call__" and not kwargs and ufunc is np.matmul:
@@ -476,9 +504,9 @@ def _plain_index(index: Any) -> Any:
     if isinstance(index, tuple):
         return tuple(map(_plain_index, index))
     if isinstance(index, Tensor):
-        return index.data
+        return taken(index.data, index)
     if isinstance(index, np.ndarray):
-        return index.copy()  # the caller's may change before a gradient is put back
+        return taken(index.copy(), index)  # the caller's may change before a gradient is put back
     if isinstance(index, list):
         try:
             return np.array([_plain_index(i) for i in index], dtype=None if index else np.intp)

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..errors import ArgumentError, ShapeError, message
 from ..graph import ModuleCall, next_serial
-from ..tensor import FLOATS, ArrayLike, Tensor, replace_value
+from ..tensor import FLOATS, ArrayLike, Tensor, replace_value, taken
 
 M = TypeVar("M", bound="Module")
 
@@ -411,4 +411,4 @@ def indices(call: str, name: str, value: ArrayLike, count: int) -> np.ndarray:
         raise ShapeError(
             message(call, f"{name}{list(at) if at else ''} is {ids[at]}, outside 0 ... {count - 1}", {name: value})
         )
-    return ids.astype(np.intp, copy=False)
+    return taken(ids.astype(np.intp, copy=False), value)

@@ -19,7 +19,7 @@ from ..errors import ArgumentError, ShapeError, message
 from ..execute import Stepper
 from ..functions import astype, concatenate, expand_dims, generator, stack, swapaxes, zeros
 from ..scan import Watch, scan
-from ..tensor import FLOATS, ArrayLike, Tensor, _wrap, changes, mode, no_grad, replace_value
+from ..tensor import FLOATS, ArrayLike, Tensor, _wrap, changes, mode, no_grad, replace_value, taken
 from .functional import dropout
 from .module import Module
 
@@ -264,7 +264,7 @@ class _Stack(Module):
                     {"lengths": array},
                 )
             )
-        return array.astype(np.intp)
+        return taken(array.astype(np.intp), lengths)
 
     # ------------------------------------------------------------------------------------------------- running
     _recordings: tuple[Any, ...] = ()  # those that are open (`tl.record`)
@@ -417,7 +417,8 @@ def _stacked(parts: list[Tensor]) -> Tensor:
     """The state of every layer and direction along a new first axis."""
     if len(parts) > 1:
         return stack(parts)
-    return expand_dims(parts[0], 0) if parts[0].requires_grad else _wrap(parts[0].data[None])
+    linked = parts[0].requires_grad or mode.history is not None
+    return expand_dims(parts[0], 0) if linked else _wrap(parts[0].data[None])
 
 
 def _set_rows(leaf: Tensor, first: int, n: int, value: float) -> None:
