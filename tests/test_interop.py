@@ -416,6 +416,13 @@ BOMBS = {
     + b"tq\x01"
     + b"h\x00h\x01R" * 10_000
     + b"t",
+    "dicts of a long tuple": b"("
+    + glob("collections", "OrderedDict")
+    + b"q\x00("
+    + b"(K\x00K\x00t" * 10_000
+    + b"tq\x01"
+    + b"h\x00h\x01\x85R" * 10_000
+    + b"t",
     "a thousand long names": named(b"]" * 90 + b"(" + b"N" * 10_000 + b"e" + b"a" * 89, "x" * 1_000_000),
 }
 

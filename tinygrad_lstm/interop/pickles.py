@@ -202,7 +202,7 @@ class _Machine:
         return function(*arguments)
 
     def _copy(self, values: Any) -> None:
-        self.copies -= sum(len(v) for v in values if isinstance(v, list | dict | str | bytes))
+        self.copies -= sum(len(v) for v in values if hasattr(v, "__len__"))
         if self.copies < 0:
             raise Refused("its pickle makes copies of copies, until no memory is left")
 
