@@ -12,12 +12,12 @@ from typing import Any, BinaryIO
 from .errors import ArgumentError, FileError, message
 
 
-def path_of(call: str, path: Any, example: str) -> Path:
+def path_of(call: str, path: Any, example: str, problem: str = "the path of the file comes first") -> Path:
     """The file meant, links followed: a link is kept and its target replaced. Raises ArgumentError with the example."""
     try:
         return Path(os.path.realpath(os.fspath(path)))
     except (TypeError, ValueError):
-        raise ArgumentError(message(call, "the path of the file comes first", {"path": path}, example)) from None
+        raise ArgumentError(message(call, problem, {"path": path}, example)) from None
 
 
 def check_readable(call: str, source: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ArgumentError, ShapeError, message
+from ..files import path_of, write_whole
 from ..nn.module import Module, _leaves
 from ..tensor import Tensor
 from .builder import Builder, Term
@@ -28,7 +29,7 @@ from .history import (
     record,
 )
 from .model import Model, from_proto
-from .package import package, path_of, write_whole
+from .package import NO_PATH, package
 from .recurrence import Recurrence
 from .recurrence import write as write_recurrence
 from .rows import Call, array_term, translate
@@ -94,7 +95,8 @@ def export(
         raise ArgumentError(
             message("onnx.export", "model must be a Module", {"model": model}, "tl.onnx.export(model, path, example)")
         )
-    target = None if path is None else path_of("export", path)
+    usage = "tl.onnx.export(model, 'model.onnx', example)"
+    target = None if path is None else path_of("onnx.export", path, usage, NO_PATH)
     newest = onnx.defs.onnx_opset_version()
     if isinstance(opset, bool) or not isinstance(opset, int) or not OLDEST <= opset <= newest:
         raise ArgumentError(
@@ -132,7 +134,8 @@ def export(
     shipped = from_proto(proto, "the export")
     _compare(model, sample, shipped)
     if target is not None:
-        write_whole(target, proto.SerializeToString(deterministic=True))
+        data = proto.SerializeToString(deterministic=True)
+        write_whole("onnx.export", target, lambda file: file.write(data))
     return shipped
 
 

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from ..errors import ArgumentError, FileError, ShapeError, message
+from ..files import check_readable, path_of
 from ..tensor import Tensor
 from .operators import OPERATORS, NodeFacts, Refused, Run
-from .package import package, path_of
+from .package import NO_PATH, package
 from .recurrent import recurrent
 
 BODIES = ("Scan", "If", "Loop")
@@ -515,16 +516,8 @@ def load(path: str | os.PathLike[str]) -> Model:
     True
     """
     onnx = package("load")
-    source = path_of("load", path)
-    if not source.is_file():
-        what = (
-            "is a folder"
-            if source.is_dir()
-            else "there is no such file"
-            if not source.exists()
-            else "is no ordinary file"
-        )
-        raise FileError(message("onnx.load", f"{source}: {what}"))
+    source = path_of("onnx.load", path, "tl.onnx.load('model.onnx')", NO_PATH)
+    check_readable("onnx.load", source)
     try:
         data = source.read_bytes()
         proto = onnx.ModelProto()
